@@ -1,0 +1,88 @@
+"""What every command does with files and errors: whole files or none, one line or success."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+PACKAGE = "contextnet_ros"
+
+
+class UserError(Exception):
+    """A mistake that a user can mend: one line with what was wrong, the value, the remedy."""
+
+
+@contextmanager
+def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Yield a temporary path beside `path` that replaces it on success and is gone on failure.
+
+    The temporary name keeps the suffix, since libraries choose a format by it. Missing parent
+    folders are made. Raises UserError where the file can't be written.
+    """
+    target = Path(path)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(
+            prefix=f".{target.stem}-", suffix=target.suffix, dir=target.parent
+        )
+        os.close(handle)
+    except OSError as error:
+        raise UserError(f"cannot write {target}: {error.strerror}") from error
+    temporary = Path(name)
+    try:
+        yield temporary
+        # mkstemp makes files private; a finished file gets the permissions of any other.
+        mask = os.umask(0)
+        os.umask(mask)
+        temporary.chmod(0o666 & ~mask)
+        os.replace(temporary, target)
+    except OSError as error:
+        raise UserError(f"cannot write {target}: {error.strerror or error}") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def resource_dir(name: str) -> Path:
+    """Folder `models`, `config` or `launch` of this installation.
+
+    Found in the source tree (in place, or `pip install -e`), else under `share/contextnet_ros`
+    of the prefix that holds this module (`pip install`, colcon) or of a sourced ROS workspace.
+    Raises UserError where there is none.
+    """
+    module = Path(__file__).resolve()
+    source_tree = module.parents[1]
+    if (source_tree / "setup.py").is_file() and (source_tree / name).is_dir():
+        return source_tree / name
+    prefixes = [*module.parents, Path(sys.prefix)]
+    prefixes += [Path(p) for p in os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep) if p]
+    for prefix in prefixes:
+        candidate = prefix / "share" / PACKAGE / name
+        if candidate.is_dir():
+            return candidate
+    raise UserError(f"the {name!r} folder of {PACKAGE} is missing: reinstall the package")
+
+
+def run_command(main: Callable[[], int], prog: str | None = None) -> int:
+    """Run a command's body: a UserError becomes one line on stderr and exit code 1."""
+    prog = prog or Path(sys.argv[0]).name
+    try:
+        return main()
+    except UserError as error:
+        print(f"{prog}: error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print(f"{prog}: interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        # The reader (head, less) has gone: what it wanted to see, it has seen.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def list_files(folder: Path, suffixes: Sequence[str]) -> list[Path]:
+    """Files below `folder` with one of the lower-case `suffixes`, sorted by path."""
+    return sorted(p for p in folder.rglob("*") if p.is_file() and p.suffix.lower() in suffixes)

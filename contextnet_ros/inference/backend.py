@@ -1,0 +1,112 @@
+"""What runs the network: normalized images in, stride-8 logits out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Protocol
+
+import torch
+
+from contextnet_ros.files import UserError
+from contextnet_ros.network import ContextNet, fold_batch_norm
+from contextnet_ros.provenance import usable_cpus
+
+PRECISIONS = {"float32": torch.float32, "float16": torch.float16}
+
+
+class Backend(Protocol):
+    """Runs one folded network on one device."""
+
+    name: str
+    device: torch.device
+    precision: str
+    num_threads: int
+
+    def coarse_logits(self, images: torch.Tensor) -> torch.Tensor:
+        """Normalized host images (1, 3, H, W) float32 -> logits (C, H / 8, W / 8) on the device."""
+
+
+class TorchBackend:
+    """PyTorch's own operators: the network folded, channels last, in evaluation mode.
+
+    Keeps the thread count of its CPU work, and leaves the process's as it was.
+    """
+
+    name = "torch"
+
+    def __init__(
+        self, network: ContextNet, device: torch.device, precision: str, num_threads: int
+    ) -> None:
+        self.device = device
+        self.precision = precision
+        self.num_threads = num_threads
+        self._dtype = PRECISIONS[precision]
+        folded = fold_batch_norm(network).to(device, self._dtype)
+        # torch's type hints leave this form of `to` out.
+        self._network: ContextNet = folded.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def coarse_logits(self, images: torch.Tensor) -> torch.Tensor:
+        with torch.inference_mode(), _threads(self.num_threads):
+            logits: torch.Tensor = self._network.coarse_logits(
+                images.to(self.device, self._dtype)
+            )[0]
+            if self.device.type == "cuda":
+                # Otherwise the network's time would be counted where its result is first read.
+                torch.cuda.current_stream(self.device).synchronize()
+            return logits
+
+
+def choose_device(name: str) -> torch.device:
+    """Return the device that "auto", "cpu", "cuda" or "cuda:N" names; raises UserError if it isn't there."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        device = torch.device("meta")
+    if device.type not in ("cpu", "cuda"):
+        raise UserError(f"device {name!r} is unknown: choose auto, cpu, cuda or cuda:N")
+    if device.type == "cuda":
+        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        if count == 0:
+            raise UserError(
+                f"device {name!r} was asked for, but PyTorch {torch.__version__} finds no CUDA GPU: "
+                "choose cpu or auto, or install a driver and a CUDA build of torch"
+            )
+        if (device.index or 0) >= count:
+            raise UserError(f"device {name!r} is not among the {count} GPUs: choose cuda:0 to cuda:{count - 1}")
+    return device
+
+
+def choose_precision(name: str, device: torch.device) -> str:
+    """Return the precision that "auto" or a name means on `device`; raises UserError if it has none."""
+    if name == "auto":
+        return "float16" if device.type == "cuda" else "float32"
+    if name not in PRECISIONS:
+        raise UserError(f"precision {name!r} is unknown: choose auto, {' or '.join(PRECISIONS)}")
+    if name == "float16" and device.type == "cpu":
+        raise UserError("precision 'float16' is slow and inexact on a CPU: choose auto or float32")
+    return name
+
+
+def choose_threads(number: int | None) -> int:
+    """Return `number`, or for None the processors this process may use; raises UserError below one."""
+    if number is None:
+        return usable_cpus()
+    if number < 1:
+        raise UserError(f"num_threads {number} is out of range: choose 1 or more, or None for all")
+    return number
+
+
+@contextmanager
+def _threads(number: int) -> Iterator[None]:
+    before = torch.get_num_threads()
+    if before == number:
+        yield
+        return
+    torch.set_num_threads(number)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

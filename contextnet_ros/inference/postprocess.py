@@ -1,0 +1,47 @@
+"""Stride-8 logits made into label and confidence of the frame's size."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from contextnet_ros.inference.preprocess import Preprocessor
+from contextnet_ros.inference.upsample import (
+    Axis,
+    confidence,
+    interpolate,
+    upsample_confidence,
+)
+from contextnet_ros.inference.upsample_argmax import upsample_argmax
+from contextnet_ros.network.contextnet import STRIDE
+
+
+class Postprocessor:
+    """Upsample the logits of frames of one size: exact and sparse on the CPU, dense on a GPU."""
+
+    def __init__(self, height: int, width: int, preprocessor: Preprocessor) -> None:
+        self.rows = Axis.between(
+            height, preprocessor.network_height, preprocessor.padded_height // STRIDE
+        )
+        self.columns = Axis.between(
+            width, preprocessor.network_width, preprocessor.padded_width // STRIDE
+        )
+
+    def label(self, logits: torch.Tensor) -> npt.NDArray[np.uint8]:
+        """Return the class of the largest interpolated logit, uint8 (H, W), of logits (C, h, w)."""
+        if logits.device.type == "cpu":
+            return upsample_argmax(_on_host(logits), self.rows, self.columns)
+        dense = interpolate(logits, self.rows, self.columns)
+        return np.asarray(dense.argmax(0).to(torch.uint8).cpu().numpy())
+
+    def confidence(self, logits: torch.Tensor) -> npt.NDArray[np.uint8]:
+        """Return round(255 * largest softmax of the interpolated logits), uint8 (H, W)."""
+        if logits.device.type == "cpu":
+            return upsample_confidence(_on_host(logits), self.rows, self.columns)
+        dense = interpolate(logits, self.rows, self.columns)
+        return np.asarray(confidence(dense).cpu().numpy())
+
+
+def _on_host(logits: torch.Tensor) -> npt.NDArray[np.float32]:
+    return np.asarray(logits.float().contiguous().numpy())

@@ -1,0 +1,68 @@
+"""A host frame made into the network's input."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from contextnet_ros.network import NetworkSize, WeightHeader
+from contextnet_ros.network.contextnet import padded_size
+
+
+def check_frame(image: npt.NDArray[np.uint8]) -> None:
+    """Raise ValueError, saying what was seen, unless `image` is uint8 (H, W, 3) with pixels in it."""
+    if not isinstance(image, np.ndarray):
+        raise ValueError(f"a frame is a NumPy array, not {type(image).__name__}")
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
+        raise ValueError(
+            f"a frame is uint8 (height, width, 3) in BGR with at least one pixel, not {image.dtype} {image.shape}"
+        )
+
+
+def resize_frame(image: npt.NDArray[np.uint8], size: NetworkSize) -> npt.NDArray[np.uint8]:
+    """Resize a frame (H, W, 3) to what the network sees of it; the frame itself where that has its size."""
+    height, width = size.resolve(*image.shape[:2])
+    if (height, width) == image.shape[:2]:
+        return image
+    # OpenCV's area interpolation repeats pixels when it enlarges.
+    shrinks = height <= image.shape[0] and width <= image.shape[1]
+    area = size.interpolation == "area" and shrinks
+    resized = cv2.resize(
+        image, (width, height), interpolation=cv2.INTER_AREA if area else cv2.INTER_LINEAR
+    )
+    return np.asarray(resized, np.uint8)
+
+
+def normalization_table(header: WeightHeader) -> npt.NDArray[np.float32]:
+    """Return what each byte of each channel becomes, float32 (1, 256, 3), channels in the header's order."""
+    levels = np.arange(256)[:, None] / 255
+    return ((levels - header.mean) / header.std).astype(np.float32)[None]
+
+
+class Preprocessor:
+    """Resize, order the channels of, normalize and pad frames of one size, into one buffer.
+
+    The buffer is written again by the next frame.
+    """
+
+    def __init__(self, height: int, width: int, size: NetworkSize, header: WeightHeader) -> None:
+        self.network_height, self.network_width = size.resolve(height, width)
+        self.padded_height, self.padded_width = padded_size(self.network_height, self.network_width)
+        self._size = size
+        self._swap = header.channel_order == "RGB"
+        self._table = normalization_table(header)
+        # The padding is zero after normalization, as the network's own; it is never written again.
+        buffer = np.zeros((self.padded_height, self.padded_width, 3), np.float32)
+        self._inside = buffer[: self.network_height, : self.network_width]
+        self._tensor = torch.from_numpy(buffer).permute(2, 0, 1)[None]
+
+    def __call__(self, image: npt.NDArray[np.uint8]) -> torch.Tensor:
+        """Return float32 (1, 3, padded height, padded width), channels last, for a BGR frame."""
+        # OpenCV reads no negative strides, as a flipped view has.
+        resized = resize_frame(np.ascontiguousarray(image), self._size)
+        if self._swap:
+            resized = np.asarray(cv2.cvtColor(resized, cv2.COLOR_BGR2RGB))
+        cv2.LUT(resized, self._table, dst=self._inside)
+        return self._tensor

@@ -1,0 +1,122 @@
+"""Upsample and argmax on the CPU, exactly, at the cost of the pixels where it matters.
+
+A cell is the block of frame pixels that interpolate between the same 2 x 2 logits. Every pixel's logits are a
+convex combination of the four corners', so a class that another one beats at all four corners can win nowhere in
+the cell. Where one class is left, the cell needs no interpolation; elsewhere only the classes left are evaluated,
+and mostly these are two. Rounding is monotone, so the label can differ from the dense computation's only where
+two interpolated logits round to the same number.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from contextnet_ros.inference.upsample import Axis, FloatArray, IntArray, LabelArray
+
+# Cells evaluated together: few enough that their pixels stay in the processor's cache.
+_CHUNK = 1024
+
+
+def upsample_argmax(logits: FloatArray, rows: Axis, columns: Axis) -> LabelArray:
+    """Return the class of the largest interpolated logit for each frame pixel.
+
+    `logits`: float32 (C, h, w), C at most 255. Returns uint8 (H, W), a new array; the lowest index wins a tie.
+    """
+    first, others = _corner_winners(logits, rows, columns)
+    # Every cell is given the slots of the largest one, so that all have one shape; the pixels are picked last.
+    slots = rows.cell_weight.shape[1], columns.cell_weight.shape[1]
+    canvas = first.repeat(slots[1], axis=1).repeat(slots[0], axis=0)
+    cells = canvas.reshape(first.shape[0], slots[0], first.shape[1], slots[1])
+
+    second = first
+    for other in others:
+        second = np.where(second == first, other, second)
+    y, x = np.nonzero(second != first)
+    top, bottom = rows.cell_low[y], rows.cell_high[y]
+    left, right = columns.cell_low[x], columns.cell_high[x]
+    flat, width = logits.reshape(len(logits), -1), logits.shape[2]
+    corners = np.stack(
+        [flat.take(row * width + column, axis=1) for row in (top, bottom) for column in (left, right)]
+    )
+    possible = _possible_classes(corners, first[y, x], second[y, x])
+    number = possible.sum(axis=0)
+    for count in np.unique(number):
+        same = np.flatnonzero(number == count)
+        for start in range(0, len(same), _CHUNK):
+            chosen = same[start : start + _CHUNK]
+            classes = np.nonzero(possible[:, chosen].T)[1].reshape(len(chosen), count).T
+            label = _evaluate(
+                corners.reshape(4, -1).take(classes * len(y) + chosen, axis=1),
+                classes.astype(np.uint8),
+                rows.cell_weight[y[chosen]].T,
+                columns.cell_weight[x[chosen]].T,
+            )
+            cells[y[chosen], :, x[chosen], :] = label.transpose(2, 0, 1)
+    return np.ascontiguousarray(canvas[rows.pixels()][:, columns.pixels()])
+
+
+def decided_share(logits: FloatArray, rows: Axis, columns: Axis) -> float:
+    """Return the share of the cells, 0 to 1, whose four corners have the same winner."""
+    first, others = _corner_winners(logits, rows, columns)
+    return float(np.logical_and.reduce([other == first for other in others]).mean())
+
+
+def lowest_argmax(values: FloatArray) -> LabelArray:
+    """Return the argmax over the first axis as uint8; the lowest index wins a tie."""
+    best = values[0].copy()
+    index = np.zeros(best.shape, np.uint8)
+    for i in range(1, len(values)):
+        larger = values[i] > best
+        np.copyto(best, values[i], where=larger)
+        np.copyto(index, np.uint8(i), where=larger)
+    return index
+
+
+def _corner_winners(
+    logits: FloatArray, rows: Axis, columns: Axis
+) -> tuple[LabelArray, list[LabelArray]]:
+    """Return the winning class at the first corner of every cell, (cells, cells), and at the other three."""
+    winner = lowest_argmax(logits)
+    first, *others = (
+        winner[row][:, column]
+        for row in (rows.cell_low, rows.cell_high)
+        for column in (columns.cell_low, columns.cell_high)
+    )
+    return first, others
+
+
+def _possible_classes(corners: FloatArray, *winners: LabelArray) -> np.ndarray:
+    """Return which classes none of the `winners` (cells,) beats at all four `corners` (4, C, cells)."""
+    cells = np.arange(corners.shape[2])
+    possible = np.ones(corners.shape[1:], bool)
+    for winner in winners:
+        beaten = corners[0] < corners[0, winner, cells]
+        for corner in corners[1:]:
+            beaten &= corner < corner[winner, cells]
+        possible &= ~beaten
+    return possible
+
+
+def _evaluate(
+    corners: FloatArray, classes: LabelArray, weight_y: FloatArray, weight_x: FloatArray
+) -> LabelArray:
+    """Return the winner of every slot, uint8 (slots, slots, cells), of classes in ascending order.
+
+    `corners`: (4, count, cells). `classes`: (count, cells). `weight_y`, `weight_x`: (slots, cells).
+    """
+    weight_y = weight_y[:, None]
+    rest_y, rest_x = 1 - weight_y, 1 - weight_x
+    values = (
+        (corner[0] * rest_x + corner[1] * weight_x) * rest_y
+        + (corner[2] * rest_x + corner[3] * weight_x) * weight_y
+        for corner in corners.swapaxes(0, 1)
+    )
+    best = next(values)
+    label = np.empty(best.shape, np.uint8)
+    label[...] = classes[0]
+    for name, value in zip(classes[1:], values, strict=True):
+        # Masks of bytes: NumPy's conditional copies take several times as long.
+        larger = np.negative((value > best).view(np.uint8))
+        label ^= (label ^ name) & larger
+        np.maximum(best, value, out=best)
+    return label

@@ -1,0 +1,96 @@
+"""What a measurement ran on: device, versions, commit and date, for the JSON of its results."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import subprocess
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from contextnet_ros import __version__
+
+_PACKAGES = ("torch", "numpy", "rclpy")
+
+
+def provenance(device: object = "cpu") -> dict[str, Any]:
+    """Return device, cpus, system, versions, commit and date (UTC) as JSON holds them.
+
+    `device`: a torch.device or its name. A version is None where the package isn't installed; the
+    commit is None outside a checkout, and ends in "-dirty" where files differ from it.
+    """
+    return {
+        "device": device_name(device),
+        "cpus": usable_cpus(),
+        "system": platform.platform(),
+        "versions": {
+            "contextnet_ros": __version__,
+            "python": platform.python_version(),
+            **{name: _version(name) for name in _PACKAGES},
+            "opencv": _opencv_version(),
+        },
+        "commit": _commit(),
+        "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+    }
+
+
+def device_name(device: object = "cpu") -> str:
+    """Return the model name of a GPU ("cuda", "cuda:1") or of the processor ("cpu")."""
+    name = str(device)
+    if name.startswith("cuda"):
+        # Imported here, since reports on machines and bags need no torch.
+        import torch
+
+        return torch.cuda.get_device_name(name)
+    try:
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
+
+
+def usable_cpus() -> int:
+    """Return how many processors this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _version(distribution: str) -> str | None:
+    try:
+        return importlib.metadata.version(distribution)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _opencv_version() -> str | None:
+    # Asked of the module: which distribution it came in (four on PyPI, one from apt) varies.
+    try:
+        import cv2
+    except ImportError:
+        return None
+    return str(cv2.__version__)
+
+
+def _commit() -> str | None:
+    here = Path(__file__).resolve()
+
+    def git(*arguments: str) -> str:
+        return subprocess.run(
+            ["git", "-C", str(here.parent), *arguments],
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=True,
+        ).stdout.strip()
+
+    try:
+        # An installed copy may lie in the checkout of another project, whose commit says nothing.
+        git("ls-files", "--error-unmatch", here.name)
+        return git("describe", "--always", "--dirty", "--abbrev=40", "--exclude=*")
+    except (OSError, subprocess.SubprocessError):
+        return None

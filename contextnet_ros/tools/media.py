@@ -1,0 +1,163 @@
+"""Images and videos of a user: found, read and written."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from contextnet_ros.files import UserError, atomic_write, list_files
+
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".ppm")
+VIDEO_SUFFIXES = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".mjpeg")
+
+# Videos that state no rate, as a bare MJPEG stream; what players assume of them.
+_DEFAULT_FPS = 25.0
+
+
+class UnreadableError(Exception):
+    """An image or a video that OpenCV can't decode."""
+
+
+@dataclass(frozen=True)
+class Medium:
+    """One input file, and the name of its outputs: a path below the output folder, no suffix."""
+
+    path: Path
+    name: Path
+
+    @property
+    def is_video(self) -> bool:
+        return self.path.suffix.lower() in VIDEO_SUFFIXES
+
+
+def find_media(inputs: Sequence[Path], output: Path) -> list[Medium]:
+    """List the images and videos of files and folders; those of a folder keep its subfolders.
+
+    What lies in the output folder is left out. Raises UserError for a path that doesn't exist, a
+    file of another kind, a folder with nothing in it, and two inputs with the same output name.
+    """
+    media: dict[tuple[Path, bool], Medium] = {}
+    for path in inputs:
+        for medium in _media_of(path, output):
+            other = media.setdefault((medium.name, medium.is_video), medium)
+            if other.path.resolve() != medium.path.resolve():
+                raise UserError(
+                    f"{other.path} and {medium.path} would both be written as "
+                    f"{output / medium.name}: give them output folders of their own"
+                )
+    return list(media.values())
+
+
+def _media_of(path: Path, output: Path) -> Iterator[Medium]:
+    suffixes = (*IMAGE_SUFFIXES, *VIDEO_SUFFIXES)
+    if path.is_file():
+        if path.suffix.lower() not in suffixes:
+            raise UserError(
+                f"{path} is neither image nor video by its name: give one of {' '.join(suffixes)}"
+            )
+        yield Medium(path, Path(path.stem))
+        return
+    if not path.is_dir():
+        raise UserError(f"{path} does not exist: give images, folders or videos")
+    if path.resolve() == output.resolve():
+        raise UserError(f"{path} is input and output folder: choose another folder for -o")
+    results = output.resolve()
+    files = [f for f in list_files(path, suffixes) if results not in f.resolve().parents]
+    if not files:
+        raise UserError(f"{path} has no images or videos in it: looked for {' '.join(suffixes)}")
+    for file in files:
+        yield Medium(file, file.relative_to(path).with_suffix(""))
+
+
+def read_image(path: Path) -> npt.NDArray[np.uint8]:
+    """Read an image file as BGR, uint8 (H, W, 3); raises UnreadableError."""
+    try:
+        data = np.fromfile(path, np.uint8)
+    except OSError as error:
+        raise UnreadableError(f"{path} can't be read: {error.strerror}") from error
+    # From memory, since OpenCV prints a warning of its own for a file.
+    image = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
+    if image is None:
+        raise UnreadableError(f"{path} can't be read as an image ({data.size} bytes)")
+    return np.asarray(image, np.uint8)
+
+
+def write_image(path: Path, image: npt.NDArray[np.uint8]) -> None:
+    """Write an image in the format of its suffix, whole or not at all; raises UserError."""
+    with atomic_write(path) as temporary:
+        if not cv2.imwrite(str(temporary), image):
+            raise UserError(f"cannot write {path}: is the disk full?")
+
+
+class Video:
+    """The frames of a video file, BGR uint8 (H, W, 3); raises UnreadableError if there are none."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        capture = cv2.VideoCapture(str(path))
+        try:
+            if not capture.isOpened():
+                raise UnreadableError(f"{path} can't be read as a video")
+            fps = float(capture.get(cv2.CAP_PROP_FPS))
+            # Containers without an index give zero or nonsense here; it is for progress bars only.
+            self.expected_frames = max(0, int(capture.get(cv2.CAP_PROP_FRAME_COUNT)))
+        finally:
+            capture.release()
+        self.fps = fps if 0 < fps < 1000 else _DEFAULT_FPS
+
+    def __iter__(self) -> Iterator[npt.NDArray[np.uint8]]:
+        capture = cv2.VideoCapture(str(self.path))
+        number = 0
+        try:
+            while True:
+                more, frame = capture.read()
+                if not more:
+                    break
+                number += 1
+                yield np.asarray(frame, np.uint8)
+        finally:
+            capture.release()
+        if number == 0:
+            raise UnreadableError(f"{self.path} has no frame that can be read")
+
+
+class VideoFile:
+    """An MP4 file that is being written; opened by its first frame, which sets the size."""
+
+    def __init__(self, path: Path, fps: float) -> None:
+        self._path, self._fps = path, fps
+        self._writer: cv2.VideoWriter | None = None
+
+    def write(self, frame: npt.NDArray[np.uint8]) -> None:
+        """Append a frame, BGR uint8 (H, W, 3); raises UserError where OpenCV has no encoder."""
+        if self._writer is None:
+            size = frame.shape[1], frame.shape[0]
+            fourcc = cv2.VideoWriter_fourcc(*"mp4v")
+            self._writer = cv2.VideoWriter(str(self._path), fourcc, self._fps, size)
+            if not self._writer.isOpened():
+                raise UserError(
+                    f"OpenCV {cv2.__version__} can't write MP4 video: install one with FFmpeg, or "
+                    "give the frames as images"
+                )
+        self._writer.write(frame)
+
+    def close(self) -> None:
+        if self._writer is not None:
+            self._writer.release()
+
+
+@contextmanager
+def writing_video(path: Path, fps: float) -> Iterator[VideoFile]:
+    """Yield a VideoFile that takes the place of `path` (.mp4) on success only."""
+    with atomic_write(path) as temporary:
+        video = VideoFile(temporary, fps)
+        try:
+            yield video
+        finally:
+            video.close()

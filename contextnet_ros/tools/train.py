@@ -1,0 +1,86 @@
+"""contextnet-train: train a network from a recipe; the same command resumes what was interrupted."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from contextnet_ros.files import run_command
+from contextnet_ros.training.loop import Training
+from contextnet_ros.training.recipe import Recipe
+
+EXAMPLES = """examples:
+  contextnet-train --recipe camvid --root ~/camvid -o runs/camvid
+      the recipe of the default weights; run it again to go on after an interruption
+  contextnet-train --recipe generated -o runs/generated
+      generated scenes only, no data needed
+  contextnet-train --recipe my.yaml -o runs/mine --set steps=20000 --set batch=16
+"""
+
+
+def parser() -> argparse.ArgumentParser:
+    result = argparse.ArgumentParser(
+        prog="contextnet-train",
+        description="Train a ContextNet from a recipe. Running the same command again resumes.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    result.add_argument(
+        "--recipe",
+        default="camvid",
+        help="name in config/recipes, or the path of a YAML file (default: %(default)s)",
+    )
+    result.add_argument("--root", type=Path, help="CamVid's folder, with train/ and trainannot/")
+    result.add_argument(
+        "-o", "--output", type=Path, required=True, help="folder of checkpoint, log and weights"
+    )
+    result.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="override a setting of the recipe; the value is YAML",
+    )
+    result.add_argument("--device", default="auto", help="auto, cpu or cuda (default: auto)")
+    result.add_argument(
+        "--workers", type=int, default=1, help="processes that load frames (default: %(default)s)"
+    )
+    result.add_argument(
+        "--show", action="store_true", help="print the recipe as it would run, and stop"
+    )
+    return result
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Entry point; returns the exit code."""
+    return run_command(lambda: _train(parser().parse_args(argv)), "contextnet-train")
+
+
+def _train(options: argparse.Namespace) -> int:
+    recipe = Recipe.load(options.recipe).with_settings(options.set)
+    if options.show:
+        print(yaml.safe_dump(recipe.to_dict(), sort_keys=False), end="")
+        return 0
+    training = Training(recipe, options.output, options.root, options.device, options.workers)
+    if training.step:
+        print(f"resuming at step {training.step} of {recipe.steps}")
+    interrupted = False
+
+    def on_interrupt(*_: Any) -> None:
+        nonlocal interrupted
+        interrupted = True
+
+    previous = signal.signal(signal.SIGINT, on_interrupt)
+    try:
+        best = training.run(stop=lambda: interrupted)
+    finally:
+        signal.signal(signal.SIGINT, previous)
+    if interrupted:
+        print(f"interrupted at step {training.step}; the same command goes on from there")
+        return 130
+    print(f"best weights: {best}; use them with: segment_node --ros-args -p model:={best}")
+    return 0

@@ -1,0 +1,64 @@
+"""Checkpoints: all that a run needs to go on as if it had never stopped."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from contextnet_ros.files import UserError, atomic_write
+
+CHECKPOINT_NAME = "checkpoint.pt"
+
+
+class AveragedWeights:
+    """Exponential moving average of a module's parameters and batch-norm statistics.
+
+    Early on the average forgets faster, min(decay, (1 + step) / (10 + step)), so that it does not
+    carry the random start along.
+    """
+
+    def __init__(self, module: nn.Module, decay: float) -> None:
+        self.module = copy.deepcopy(module).eval().requires_grad_(False)
+        self.decay = decay
+
+    @torch.no_grad()
+    def update(self, module: nn.Module, step: int) -> None:
+        decay = min(self.decay, (1 + step) / (10 + step))
+        for mine, theirs in zip(
+            self.module.state_dict().values(), module.state_dict().values(), strict=True
+        ):
+            if mine.is_floating_point():
+                mine.lerp_(theirs, 1 - decay)
+            else:
+                mine.copy_(theirs)
+
+
+def save_checkpoint(folder: Path, state: dict[str, Any]) -> None:
+    """Write `state` (tensors and plain values) whole or not at all."""
+    with atomic_write(folder / CHECKPOINT_NAME) as temporary:
+        torch.save(state, temporary)
+
+
+def load_checkpoint(folder: Path, recipe: dict[str, Any]) -> dict[str, Any] | None:
+    """The state of an interrupted run in `folder`, or None; raises UserError if it can't go on."""
+    path = folder / CHECKPOINT_NAME
+    if not path.is_file():
+        return None
+    try:
+        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise UserError(
+            f"checkpoint {path} can't be read ({type(error).__name__}): "
+            "delete it to start again, or name another folder with -o"
+        ) from error
+    if state["recipe"] != recipe:
+        keys = sorted(k for k in recipe if recipe[k] != state["recipe"].get(k))
+        raise UserError(
+            f"{folder} holds a run with another recipe (different: {', '.join(keys)}): "
+            "name another folder with -o"
+        )
+    return state

@@ -1,0 +1,308 @@
+"""The training loop."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import nn
+from tqdm import tqdm
+
+from contextnet_ros.files import UserError, atomic_write, resource_dir
+from contextnet_ros.inference import Segmenter
+from contextnet_ros.labels import IGNORE_ID, TABLES
+from contextnet_ros.network import (
+    ContextNet,
+    NetworkSize,
+    WeightHeader,
+    load_weights,
+    save_weights,
+)
+from contextnet_ros.training.auxiliary import AuxiliaryHead, TrainedNetwork
+from contextnet_ros.training.checkpoint import (
+    AveragedWeights,
+    load_checkpoint,
+    save_checkpoint,
+)
+from contextnet_ros.training.datasets import InMemory
+from contextnet_ros.training.evaluation import evaluate
+from contextnet_ros.training.recipe import Recipe, open_data
+from contextnet_ros.training.sampling import AugmentedSamples, batches
+
+BEST_NAME = "best.safetensors"
+LOG_NAME = "log.jsonl"
+
+
+class Training:
+    """One run of a recipe in a folder; begins where that folder's checkpoint stands.
+
+    Raises UserError before the first step for whatever is wrong with data, folder or recipe.
+    """
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        folder: Path,
+        camvid_root: Path | None = None,
+        device: str = "auto",
+        workers: int = 1,
+    ) -> None:
+        self.recipe = recipe
+        self.folder = folder
+        self.workers = workers
+        self.device = torch.device(
+            ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
+        )
+        self.table = TABLES[recipe.classes]
+        self.network_size = NetworkSize.parse(recipe.network_size)
+        self.state = load_checkpoint(folder, recipe.to_dict())
+        sources = [open_data(entry, recipe.classes, camvid_root) for entry in recipe.train]
+        validation = [open_data(entry, recipe.classes, camvid_root) for entry in recipe.validate]
+        self.header = WeightHeader(
+            table=self.table,
+            variant=recipe.variant,
+            network_size=self.network_size,
+            recipe=recipe.to_dict(),
+            data_licence="; ".join(sorted({source.licence for source in sources})),
+        )
+        torch.manual_seed(recipe.seed)
+        self.model = self._initial_model().to(self.device, memory_format=torch.channels_last)
+        self.average = AveragedWeights(self.model, recipe.ema_decay)
+        self.optimizer = torch.optim.AdamW(
+            parameter_groups(self.model, recipe.weight_decay), lr=recipe.learning_rate
+        )
+        self.step = 0
+        self.best = -math.inf
+        self.seconds = 0.0
+        if self.state is not None:
+            self._restore(self.state)
+        self.sources = [InMemory(source) for source in sources]
+        self.validation = [InMemory(source) for source in validation]
+        self.class_weights = self._class_weights()
+
+    def _initial_model(self) -> TrainedNetwork:
+        recipe = self.recipe
+        network = ContextNet(self.table.num_classes, recipe.variant, recipe.dropout)
+        if recipe.init is not None:
+            path = Path(recipe.init)
+            if path.suffix != ".safetensors":
+                path = resource_dir("models") / f"{recipe.init}.safetensors"
+            start, header = load_weights(path)
+            if (header.variant, header.table) != (recipe.variant, self.table):
+                raise UserError(
+                    f"init {path} is {header.variant} with {header.table.name} classes, the "
+                    f"recipe wants {recipe.variant} with {self.table.name}"
+                )
+            network.load_state_dict(start.state_dict())
+        channels = network.context[-1][0].out_channels
+        return TrainedNetwork(
+            network, AuxiliaryHead(channels, self.table.num_classes, recipe.dropout)
+        )
+
+    def _class_weights(self) -> torch.Tensor | None:
+        if self.recipe.class_weights is None:
+            return None
+        counts = np.zeros(self.table.num_classes)
+        for entry, source in zip(self.recipe.train, self.sources, strict=True):
+            seen = sum(np.bincount(label.ravel(), minlength=256) for _, label in source)
+            counts += np.asarray(seen)[: self.table.num_classes] / np.sum(seen) * entry["share"]
+        weights = 1 / np.log(self.recipe.class_weights + counts / counts.sum())
+        return torch.tensor(weights / weights.mean(), dtype=torch.float32, device=self.device)
+
+    def _restore(self, state: dict[str, Any]) -> None:
+        self.model.load_state_dict(state["model"])
+        self.average.module.load_state_dict(state["average"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        torch.set_rng_state(state["torch_rng"])
+        self.step, self.best, self.seconds = state["step"], state["best"], state["seconds"]
+
+    def checkpoint(self) -> None:
+        """Write the whole state of the run."""
+        save_checkpoint(
+            self.folder,
+            {
+                "recipe": self.recipe.to_dict(),
+                "model": self.model.state_dict(),
+                "average": self.average.module.state_dict(),
+                "optimizer": self.optimizer.state_dict(),
+                "torch_rng": torch.get_rng_state(),
+                "step": self.step,
+                "best": self.best,
+                "seconds": self.seconds,
+            },
+        )
+
+    def rate(self, step: int) -> float:
+        """Learning rate of a step: linear warm-up, then poly (section 3.1)."""
+        recipe = self.recipe
+        if step < recipe.warmup_steps:
+            return recipe.learning_rate * (step + 1) / recipe.warmup_steps
+        return recipe.learning_rate * float((1 - step / recipe.steps) ** recipe.power)
+
+    def prepare(self, images: torch.Tensor) -> torch.Tensor:
+        """Bytes (N, H, W, 3) BGR -> normalized (N, 3, H, W) RGB."""
+        mean = torch.tensor(self.header.mean, device=self.device).view(1, 3, 1, 1)
+        std = torch.tensor(self.header.std, device=self.device).view(1, 3, 1, 1)
+        pixels = images.to(self.device, non_blocking=True).permute(0, 3, 1, 2).flip(1).float()
+        normalized = (pixels / 255 - mean) / std
+        return normalized.contiguous(memory_format=torch.channels_last)
+
+    def loss(self, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        """Cross entropy at the label's size plus the auxiliary one; zero if nothing is labelled."""
+        logits, auxiliary = self.model(self.prepare(images))
+        labels = labels.to(self.device).long()
+        return self._cross_entropy(
+            logits, labels
+        ) + self.recipe.auxiliary_weight * self._cross_entropy(auxiliary, labels)
+
+    def _cross_entropy(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        if not bool((labels != IGNORE_ID).any()):
+            return logits.sum() * 0
+        full = F.interpolate(logits, size=labels.shape[-2:], mode="bilinear", align_corners=False)
+        return F.cross_entropy(full, labels, weight=self.class_weights, ignore_index=IGNORE_ID)
+
+    def run(self, stop: Callable[[], bool] = lambda: False) -> Path:
+        """Train to the end, or until `stop()`; returns the path of the best weights so far."""
+        recipe = self.recipe
+        samples = AugmentedSamples(
+            list(self.sources),
+            [entry["share"] for entry in recipe.train],
+            recipe.augmentation,
+            self.network_size,
+            recipe.seed,
+            recipe.steps * recipe.batch,
+        )
+        loader = batches(samples, self.step, recipe.steps, recipe.batch, self.workers)
+        progress = tqdm(
+            loader,
+            total=recipe.steps,
+            initial=self.step,
+            desc=recipe.name,
+            unit="step",
+            smoothing=0.05,
+            mininterval=0.5 if sys.stderr.isatty() else 30,
+        )
+        since_log = _Means()
+        self.model.train()
+        waiting_since = started = time.perf_counter()
+        for images, labels in progress:
+            wait = time.perf_counter() - waiting_since
+            for group in self.optimizer.param_groups:
+                group["lr"] = self.rate(self.step)
+            loss = self.loss(images, labels)
+            value = float(loss.detach())
+            if not math.isfinite(value):
+                raise UserError(
+                    f"the loss is {value} at step {self.step}: lower learning_rate "
+                    f"(now {recipe.learning_rate}); the last checkpoint is in {self.folder}"
+                )
+            self.optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            self.optimizer.step()
+            self.average.update(self.model, self.step)
+            self.step += 1
+            now = time.perf_counter()
+            self.seconds += now - started
+            since_log.add(loss=value, wait_s=wait, step_s=now - started)
+            started = now
+            progress.set_postfix(
+                loss=f"{since_log['loss']:.3f}",
+                mIoU=f"{100 * max(self.best, 0):.1f}%",
+                refresh=False,
+            )
+            if self.step % recipe.validate_every == 0 or self.step == recipe.steps:
+                self._validate(since_log)
+                since_log = _Means()
+                self.checkpoint()
+                started = time.perf_counter()
+            elif self.step % recipe.checkpoint_every == 0:
+                self.checkpoint()
+            if stop():
+                self.checkpoint()
+                break
+            waiting_since = time.perf_counter()
+        progress.close()
+        return self.folder / BEST_NAME
+
+    def _validate(self, means: _Means) -> None:
+        """Score the averaged weights as a user runs them, keep them if they are the best."""
+        network = self.average.module.network
+        segmenter = Segmenter(network, self.header, device=str(self.device))
+        scores = [
+            {"network_size": str(self.network_size), **evaluate(segmenter, source)}
+            for source in self.validation
+        ]
+        self._log(scores, means)
+        mean = (
+            float(np.mean([score["miou_percent"] for score in scores])) / 100
+            if scores
+            else -means["loss"]
+        )
+        if mean > self.best:
+            self.best = mean
+            header = WeightHeader(**{**vars(self.header), "scores": scores})
+            save_weights(self.folder / BEST_NAME, network.cpu(), header)
+            network.to(self.device)
+
+    def _log(self, scores: list[dict[str, Any]], means: _Means) -> None:
+        entry = {
+            "step": self.step,
+            "loss": round(means["loss"], 4),
+            "learning_rate": self.rate(self.step - 1),
+            "loader_wait_share": round(means["wait_s"] / max(means["step_s"], 1e-9), 4),
+            "train_seconds": round(self.seconds, 1),
+            "scores": scores,
+        }
+        summary = ", ".join(f"{s['data']}: {s['miou_percent']:.2f} %" for s in scores)
+        tqdm.write(
+            f"step {self.step}: loss {entry['loss']}, mIoU {summary or 'not validated'}, "
+            f"loader wait {entry['loader_wait_share']:.1%}",
+            file=sys.stderr,
+        )
+        path = self.folder / LOG_NAME
+        earlier = path.read_text().splitlines() if path.is_file() else []
+        # A resumed run repeats steps since its checkpoint: their lines are replaced.
+        kept = [line for line in earlier if json.loads(line)["step"] < self.step]
+        with atomic_write(path) as temporary:
+            temporary.write_text("\n".join([*kept, json.dumps(entry)]) + "\n")
+
+
+def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+    """Weight decay on dense convolutions alone: not on depth-wise layers (section 3.1),
+    nor on biases and batch normalization.
+    """
+    decayed, rest = [], []
+    for module in model.modules():
+        for name, parameter in module.named_parameters(recurse=False):
+            dense = isinstance(module, nn.Conv2d) and module.groups == 1 and name == "weight"
+            (decayed if dense else rest).append(parameter)
+    return [
+        {"params": decayed, "weight_decay": weight_decay},
+        {"params": rest, "weight_decay": 0.0},
+    ]
+
+
+class _Means:
+    """Running means by name."""
+
+    def __init__(self) -> None:
+        self.totals: dict[str, float] = {}
+        self.count = 0
+
+    def add(self, **values: float) -> None:
+        self.count += 1
+        for name, value in values.items():
+            self.totals[name] = self.totals.get(name, 0.0) + value
+
+    def __getitem__(self, name: str) -> float:
+        return self.totals.get(name, float("nan")) / max(self.count, 1)
+
+

@@ -1,0 +1,88 @@
+"""Which sample comes when: a function of seed and position, so that a resumed run repeats it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from contextnet_ros.network import NetworkSize
+from contextnet_ros.training.augment import Augmentation
+from contextnet_ros.training.datasets import LabelledFrames
+
+
+class AugmentedSamples(Dataset[tuple[torch.Tensor, torch.Tensor]]):
+    """Sample `position` of a training, whatever process asks for it and in whatever order.
+
+    Data sets are drawn by their shares; within one, every frame comes once before any comes again.
+    """
+
+    def __init__(
+        self,
+        sources: list[LabelledFrames],
+        shares: list[float],
+        augmentation: Augmentation,
+        network_size: NetworkSize,
+        seed: int,
+        length: int,
+    ) -> None:
+        self.sources = sources
+        self.augmentation = augmentation
+        self.network_size = network_size
+        self.seed = seed
+        probabilities = np.asarray(shares) / np.sum(shares)
+        rng = np.random.default_rng([seed, 0])
+        self.source_of = rng.choice(len(sources), size=length, p=probabilities)
+        self.draw_of = np.zeros(length, np.int64)
+        for index in range(len(sources)):
+            drawn = self.source_of == index
+            self.draw_of[drawn] = np.arange(drawn.sum())
+
+    def __len__(self) -> int:
+        return len(self.source_of)
+
+    def __getitem__(self, position: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """BGR image (H, W, 3) and label (H, W), both uint8, at the size of the crop."""
+        index = int(self.source_of[position])
+        source = self.sources[index]
+        epoch, place = divmod(int(self.draw_of[position]), len(source))
+        order = np.random.default_rng([self.seed, 1, index, epoch]).permutation(len(source))
+        image, label = source[int(order[place])]
+        rng = np.random.default_rng([self.seed, 2, position])
+        image, label = self.augmentation.apply(image, label, self.network_size, rng)
+        return torch.from_numpy(image), torch.from_numpy(label)
+
+
+class _BatchPositions:
+    """Positions of the batches from `first_step` on."""
+
+    def __init__(self, first_step: int, steps: int, batch: int) -> None:
+        self.first_step, self.steps, self.batch = first_step, steps, batch
+
+    def __iter__(self) -> Iterator[list[int]]:
+        for step in range(self.first_step, self.steps):
+            yield list(range(step * self.batch, (step + 1) * self.batch))
+
+    def __len__(self) -> int:
+        return self.steps - self.first_step
+
+
+def batches(
+    samples: AugmentedSamples, first_step: int, steps: int, batch: int, workers: int
+) -> DataLoader[Any]:
+    """Batches `first_step` .. `steps` - 1 of (N, H, W, 3) images and (N, H, W) labels, uint8."""
+    return DataLoader(
+        samples,
+        batch_sampler=_BatchPositions(first_step, steps, batch),
+        num_workers=workers,
+        worker_init_fn=_one_thread,
+        prefetch_factor=4 if workers else None,
+    )
+
+
+def _one_thread(_: int) -> None:
+    cv2.setNumThreads(0)

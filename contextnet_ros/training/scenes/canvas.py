@@ -1,0 +1,130 @@
+"""Where a frame is drawn: every stroke goes into the image and into the label at once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+
+from contextnet_ros.labels import IGNORE_ID
+
+_SUBPIXEL_BITS = 4
+_FAR_OUT = 1.6e7
+
+
+class Texture:
+    """A picture (H, W, 3) BGR, or (H, W, 4) with alpha premultiplied, with smaller copies of it."""
+
+    def __init__(self, picture: np.ndarray, label_from: float = 0.5) -> None:
+        self.levels = [picture]
+        self.label_from = label_from
+
+    def at_size(self, height: float, width: float) -> np.ndarray:
+        """A copy with about as many pixels as it will cover, so that it does not shimmer."""
+        level = 0
+        while True:
+            rows, columns = self.levels[level].shape[:2]
+            if rows < 2.2 * height or columns < 2.2 * width or min(rows, columns) < 8:
+                break
+            if level + 1 == len(self.levels):
+                smaller = (columns // 2, rows // 2)
+                self.levels.append(
+                    cv2.resize(self.levels[level], smaller, interpolation=cv2.INTER_AREA)
+                )
+            level += 1
+        picture = self.levels[level]
+        target = (
+            int(np.clip(np.ceil(1.2 * width), 2, columns)),
+            int(np.clip(np.ceil(1.2 * height), 2, rows)),
+        )
+        if target[0] * 1.4 < columns or target[1] * 1.4 < rows:
+            picture = cv2.resize(picture, target, interpolation=cv2.INTER_AREA)
+        return picture
+
+
+def fixed_point(points: Sequence[Sequence[float]]) -> np.ndarray:
+    """Pixels (N, 2) as OpenCV wants them, int32 in sixteenths of a pixel."""
+    scaled = np.array(points, np.float64) * 2**_SUBPIXEL_BITS
+    return np.minimum(np.maximum(np.rint(scaled), -_FAR_OUT), _FAR_OUT).astype(np.int32)
+
+
+class Canvas:
+    """An image (H, W, 3) BGR uint8 and its label (H, W) uint8 of Cityscapes train ids."""
+
+    def __init__(self, height: int, width: int) -> None:
+        self.height, self.width = height, width
+        self.image = np.zeros((height, width, 3), np.uint8)
+        self.label = np.full((height, width), IGNORE_ID, np.uint8)
+
+    def polygon(
+        self, points: Sequence[Sequence[float]] | None, colour: Sequence[float], label: int
+    ) -> None:
+        """Fill a polygon (N, 2) of pixels; smooth edges in the image, hard ones in the label."""
+        if points is None or len(points) < 3:
+            return
+        corners = fixed_point(points)
+        u, v, width, height = cv2.boundingRect(corners)
+        last_u, last_v = self.width << _SUBPIXEL_BITS, self.height << _SUBPIXEL_BITS
+        if u > last_u or v > last_v or u + width < -16 or v + height < -16:
+            return
+        bgr = (float(colour[0]), float(colour[1]), float(colour[2]))
+        cv2.fillPoly(self.image, [corners], bgr, cv2.LINE_AA, _SUBPIXEL_BITS)
+        cv2.fillPoly(self.label, [corners], label, cv2.LINE_8, _SUBPIXEL_BITS)
+
+    def textured(
+        self,
+        texture: Texture,
+        quad: np.ndarray,
+        label: int,
+        gain: np.ndarray,
+        offset: np.ndarray,
+    ) -> None:
+        """Paint a texture on a quad (4, 2): top left, top right, bottom right, bottom left.
+
+        gain and offset (3,) are light and haze: colour = texture x gain + alpha x offset.
+        """
+        if not np.abs(quad).max() < 1e6:
+            return
+        low = np.floor(quad.min(axis=0)).astype(int)
+        high = np.ceil(quad.max(axis=0)).astype(int) + 1
+        left, top = max(low[0], 0), max(low[1], 0)
+        right, bottom = min(high[0], self.width), min(high[1], self.height)
+        if right <= left or bottom <= top:
+            return
+        spans = np.linalg.norm(quad - np.roll(quad, -1, axis=0), axis=1)
+        picture = texture.at_size(max(spans[1], spans[3]), max(spans[0], spans[2]))
+        rows, columns = picture.shape[:2]
+        picture = _lit(picture, gain, offset)
+        source = np.array([[0, 0], [columns, 0], [columns, rows], [0, rows]], np.float32) - 0.5
+        target = (quad - (left, top)).astype(np.float32)
+        image = self.image[top:bottom, left:right]
+        label_part = self.label[top:bottom, left:right]
+        size = (right - left, bottom - top)
+        move = cv2.getPerspectiveTransform(source, target)
+        if picture.shape[2] == 3:
+            mask = np.zeros(size[::-1], np.uint8)
+            cv2.fillPoly(mask, [fixed_point(target)], 255, cv2.LINE_8, _SUBPIXEL_BITS)
+            warped = cv2.warpPerspective(
+                picture, move, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+            )
+            cv2.copyTo(warped, mask, image)
+            label_part[mask > 0] = label
+            return
+        warped = cv2.warpPerspective(picture, move, size, flags=cv2.INTER_LINEAR)
+        alpha = warped[:, :, 3]
+        behind = cv2.multiply(image, cv2.merge([255 - alpha] * 3), scale=1 / 255)
+        cv2.add(behind, warped[:, :, :3], dst=behind)
+        image[:] = behind
+        label_part[alpha >= 255 * texture.label_from] = label
+
+
+def _lit(picture: np.ndarray, gain: np.ndarray, offset: np.ndarray) -> np.ndarray:
+    if picture.shape[2] == 3:
+        matrix = np.column_stack([np.diag(gain), offset])
+    else:
+        matrix = np.zeros((4, 5))
+        matrix[[0, 1, 2], [0, 1, 2]] = gain
+        matrix[:3, 3] = np.asarray(offset) / 255
+        matrix[3, 3] = 1
+    return cv2.transform(picture, matrix)

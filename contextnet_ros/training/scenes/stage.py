@@ -1,0 +1,165 @@
+"""What all that is drawn has in common: canvas, camera, light and the scene's textures."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from contextnet_ros.training.scenes.camera import NEAR_M, Camera
+from contextnet_ros.training.scenes.canvas import Canvas, Texture
+from contextnet_ros.training.scenes.light import Light
+from contextnet_ros.training.scenes.world import World
+
+KERB_M = 0.12
+ROAD, SIDEWALK, BUILDING, WALL, FENCE, POLE, TRAFFIC_LIGHT, TRAFFIC_SIGN = range(8)
+VEGETATION, TERRAIN, SKY, PERSON, RIDER, CAR, TRUCK, BUS = range(8, 16)
+BICYCLE = 18
+
+FLAT = (0.0, 0.6, -0.4)
+UP = (0.0, 1.0, 0.0)
+TO_CAMERA = (0.0, 0.0, -1.0)
+
+
+@dataclass
+class Stage:
+    """One frame while it is drawn."""
+
+    canvas: Canvas
+    camera: Camera
+    light: Light
+    world: World
+    textures: dict[tuple, Texture]
+
+    def texture(self, key: tuple, make: Callable[[], Texture]) -> Texture:
+        """A texture of this scene, made the first time it is asked for."""
+        if key not in self.textures:
+            self.textures[key] = make()
+        return self.textures[key]
+
+    def tone(
+        self, colour: Sequence[float], normal: tuple[float, float, float], s: float
+    ) -> tuple[float, ...]:
+        """The colour that is seen of a surface of this colour, normal and place."""
+        light = self.light
+        x, y, z = light.sun_direction
+        falls = max(0.0, normal[0] * x + normal[1] * y + normal[2] * z)
+        haze = light.haze(s - self.camera.s)
+        return tuple(
+            min(255.0, own * (ambient + sun * falls) * (1 - haze) + sky * haze)
+            for own, ambient, sun, sky in zip(
+                colour, light.ambient, light.sun, light.sky_low, strict=True
+            )
+        )
+
+    def face(
+        self,
+        points: Sequence[Sequence[float]],
+        colour: Sequence[float],
+        label: int,
+        normal: tuple[float, float, float] = FLAT,
+    ) -> None:
+        """Draw a flat polygon of street points (x, y, s)."""
+        outline = self.camera.outline(points)
+        if outline is not None:
+            middle = 0.5 * (points[0][2] + points[len(points) // 2][2])
+            self.canvas.polygon(outline, self.tone(colour, normal, middle), label)
+
+    def bar(
+        self,
+        start: Sequence[float],
+        end: Sequence[float],
+        width_m: float,
+        colour: Sequence[float],
+        label: int,
+        normal: tuple[float, float, float] = FLAT,
+    ) -> None:
+        """Draw a round bar between two street points, as wide from every side."""
+        first, second = self.camera.see(*start), self.camera.see(*end)
+        if min(first[2], second[2]) < NEAR_M:
+            return
+        (u0, v0), (u1, v1) = self.camera.pixel(first), self.camera.pixel(second)
+        along_u, along_v = u1 - u0, v1 - v0
+        length = math.hypot(along_u, along_v)
+        half = width_m * self.camera.focal_px / (first[2] + second[2])
+        across_u, across_v = (half, 0.0)
+        if length > 1e-6:
+            across_u, across_v = -along_v / length * half, along_u / length * half
+        outline = [(u0 + across_u, v0 + across_v), (u1 + across_u, v1 + across_v),
+                   (u1 - across_u, v1 - across_v), (u0 - across_u, v0 - across_v)]  # fmt: skip
+        self.canvas.polygon(outline, self.tone(colour, normal, 0.5 * (start[2] + end[2])), label)
+
+    def disc(
+        self,
+        centre: Sequence[float],
+        radius_x_m: float,
+        radius_y_m: float,
+        colour: Sequence[float],
+        label: int,
+        corners: int = 14,
+        turn: float = 0.0,
+        normal: tuple[float, float, float] = FLAT,
+    ) -> None:
+        """Draw an ellipse, or a polygon of few corners, that faces the camera."""
+        seen = self.camera.see(*centre)
+        if seen[2] < NEAR_M:
+            return
+        scale = self.camera.focal_px / seen[2]
+        u, v = self.camera.pixel(seen)
+        angles = [number * 2 * math.pi / corners + turn for number in range(corners)]
+        radius_u, radius_v = scale * radius_x_m, scale * radius_y_m
+        outline = [(u + radius_u * math.sin(a), v - radius_v * math.cos(a)) for a in angles]
+        self.canvas.polygon(outline, self.tone(colour, normal, float(centre[2])), label)
+
+    def sheet(
+        self,
+        texture: Texture,
+        corners: Sequence[Sequence[float]],
+        label: int,
+        normal: tuple[float, float, float],
+        dim: float = 1.0,
+    ) -> None:
+        """Put a texture on a quad of street points: top left, top right, then the lower two.
+
+        A quad that reaches behind the camera is cut where it leaves the picture.
+        """
+        seen = np.array([self.camera.see(*corner) for corner in corners])
+        near = min(seen[0, 2], seen[1, 2])
+        if max(seen[0, 2], seen[1, 2]) <= NEAR_M + 0.1:
+            return
+        if near < 6.0:
+            texture, seen_cut = self._cut(texture, seen)
+            if seen_cut is None:
+                return
+            seen = seen_cut
+        quad = np.array([self.camera.pixel(point) for point in seen.tolist()])
+        gain, offset = self.light.gain_offset(normal, float(seen[:, 2].mean()))
+        self.canvas.textured(texture, quad, label, gain * dim, offset)
+
+    def _cut(self, texture: Texture, seen: np.ndarray) -> tuple[Texture, np.ndarray | None]:
+        left, right = seen[0, 2], seen[1, 2]
+        side = seen[0, 0] if left < right else seen[1, 0]
+        edge = 0.6 * self.camera.width + abs(self.camera.centre_px - 0.5 * self.camera.width)
+        visible = max(NEAR_M, abs(side) * self.camera.focal_px / edge * 0.8)
+        if min(left, right) >= visible:
+            return texture, seen
+        if max(left, right) <= visible + 0.05:
+            return texture, None
+        share = (visible - min(left, right)) / abs(right - left)
+        columns = texture.levels[0].shape[1]
+        gone = min(int(share * columns), columns - 2)
+        share = gone / columns
+        seen = seen.copy()
+        if left < right:
+            seen[0] += share * (seen[1] - seen[0])
+            seen[3] += share * (seen[2] - seen[3])
+            cut = texture.levels[0][:, gone:]
+        else:
+            seen[1] += share * (seen[0] - seen[1])
+            seen[2] += share * (seen[3] - seen[2])
+            cut = texture.levels[0][:, : columns - gone]
+        if min(seen[0, 2], seen[1, 2]) < NEAR_M:
+            return texture, None
+        return Texture(np.ascontiguousarray(cut), texture.label_from), seen

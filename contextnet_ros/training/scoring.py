@@ -1,0 +1,74 @@
+"""Scores of label maps against the truth, as Cityscapes defines them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from contextnet_ros.labels import IGNORE_ID, ClassTable
+
+
+class ConfusionMatrix:
+    """Pixel counts over all images: `counts[truth, prediction]`.
+
+    Pixels whose truth is `ignore_id` are dropped. A prediction outside the classes on a scored
+    pixel is a false negative of the truth and of nobody a false positive: the last column.
+    """
+
+    def __init__(self, num_classes: int, ignore_id: int = IGNORE_ID) -> None:
+        self.num_classes = num_classes
+        self.ignore_id = ignore_id
+        self.counts = np.zeros((num_classes, num_classes + 1), np.int64)
+
+    def update(self, prediction: np.ndarray, truth: np.ndarray) -> None:
+        """Add one image: two (H, W) integer arrays; raises ValueError if they don't match."""
+        if prediction.shape != truth.shape:
+            raise ValueError(
+                f"prediction is {prediction.shape}, truth is {truth.shape}: "
+                "score at the size of the truth"
+            )
+        scored = truth != self.ignore_id
+        true = truth[scored].astype(np.int64)
+        if true.size and true.max() >= self.num_classes:
+            raise ValueError(
+                f"truth holds the value {true.max()}, the table has {self.num_classes} classes: "
+                f"map others to {self.ignore_id}"
+            )
+        predicted = np.minimum(prediction[scored].astype(np.int64), self.num_classes)
+        columns = self.num_classes + 1
+        self.counts += np.bincount(
+            true * columns + predicted, minlength=self.counts.size
+        ).reshape(self.counts.shape)
+
+    def iou(self) -> np.ndarray:
+        """(num_classes,) intersection over union; nan for a class that neither side has."""
+        hits = np.diag(self.counts[:, :-1]).astype(np.float64)
+        union = self.counts.sum(1) + self.counts[:, :-1].sum(0) - hits
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return np.asarray(np.where(union > 0, hits / union, np.nan))
+
+    def miou(self) -> float:
+        """Mean of `iou` over the classes that occur; nan if none does."""
+        iou = self.iou()
+        return float(np.nanmean(iou)) if np.isfinite(iou).any() else float("nan")
+
+    def pixel_accuracy(self) -> float:
+        """Share of scored pixels that are right; nan if there are none."""
+        total = self.counts.sum()
+        return float(np.trace(self.counts[:, :-1]) / total) if total else float("nan")
+
+    def to_dict(self, table: ClassTable) -> dict[str, Any]:
+        """Percentages for a JSON result; None where a class does not occur."""
+        return {
+            "miou_percent": _percent(self.miou()),
+            "pixel_accuracy_percent": _percent(self.pixel_accuracy()),
+            "iou_percent": {
+                name: _percent(value) for name, value in zip(table.names, self.iou(), strict=True)
+            },
+            "scored_pixels": int(self.counts.sum()),
+        }
+
+
+def _percent(share: float) -> float | None:
+    return round(100 * float(share), 2) if np.isfinite(share) else None

@@ -1,0 +1,55 @@
+"""Package for pip and for colcon (ament_python): one set-up serves both."""
+
+import re
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+PACKAGE = "contextnet_ros"
+HERE = Path(__file__).parent
+VERSION = re.search(r'__version__ = "(.+)"', (HERE / PACKAGE / "__init__.py").read_text()).group(1)
+
+
+def shared(folder: str) -> list[tuple[str, list[str]]]:
+    """All files below `folder`, for the same place under share/contextnet_ros."""
+    paths = [p for p in (HERE / folder).rglob("*") if p.is_file() and "__pycache__" not in p.parts]
+    return [
+        (f"share/{PACKAGE}/{path.parent.relative_to(HERE)}", [str(path.relative_to(HERE))])
+        for path in sorted(paths)
+    ]
+
+
+setup(
+    name=PACKAGE,
+    version=VERSION,
+    description="ContextNet segmentation of camera streams for ROS 2",
+    license="Apache-2.0",
+    packages=find_packages(include=[PACKAGE, f"{PACKAGE}.*"]),
+    python_requires=">=3.10",
+    # Wide bounds: a distribution's NumPy 1.x and OpenCV serve as well as the newest.
+    install_requires=[
+        "numpy>=1.21",
+        "opencv-python>=4.5",
+        "PyYAML",
+        "rosbags>=0.9.20",
+        "safetensors>=0.4",
+        "torch>=2.4",
+        "tqdm",
+    ],
+    data_files=[
+        ("share/ament_index/resource_index/packages", [f"resource/{PACKAGE}"]),
+        (f"share/{PACKAGE}", ["package.xml"]),
+        *shared("launch"),
+        *shared("config"),
+        *shared("models"),
+    ],
+    entry_points={
+        "console_scripts": [
+            "segment_node = contextnet_ros.ros.segment_node:main",
+            "contextnet-bag-make = contextnet_ros.ros.bag_make:main",
+            "contextnet-eval = contextnet_ros.tools.evaluate:main",
+            "contextnet-segment = contextnet_ros.tools.segment:main",
+            "contextnet-train = contextnet_ros.tools.train:main",
+        ]
+    },
+)
