@@ -189,6 +189,7 @@ class Training:
             unit="step",
             smoothing=0.05,
             mininterval=0.5 if sys.stderr.isatty() else 30,
+            miniters=None if sys.stderr.isatty() else 1,
         )
         since_log = _Means()
         self.model.train()

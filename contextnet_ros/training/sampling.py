@@ -81,6 +81,8 @@ def batches(
         num_workers=workers,
         worker_init_fn=_one_thread,
         prefetch_factor=4 if workers else None,
+        # Its own generator: an iterator draws a seed when made, and a resumed run makes one more.
+        generator=torch.Generator(),
     )
 
 

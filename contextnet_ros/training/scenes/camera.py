@@ -21,7 +21,7 @@ class Bend:
     wavelength_m: float
     phase: float
 
-    def offset(self, s: np.ndarray | float) -> np.ndarray:
+    def offset(self, s: Array | float) -> Array:
         """Metres to the right at `s` metres along the street."""
         return self.amplitude_m * np.sin(np.asarray(s) / self.wavelength_m + self.phase)
 
@@ -64,7 +64,7 @@ class Camera:
     def _bend_here(self) -> tuple[float, float]:
         return float(self.bend.offset(self.s)) + self.x, self.bend.slope(self.s)
 
-    def sideways(self, s: np.ndarray) -> np.ndarray:
+    def sideways(self, s: Array) -> Array:
         """Metres to add to a street's x at `s` to get metres to the right of the camera."""
         offset, slope = self._bend_here
         return self.bend.offset(s) - offset - slope * (s - self.s)
@@ -83,15 +83,26 @@ class Camera:
         scale = self.focal_px / max(seen[2], 1e-3)
         return self.centre_px + scale * seen[0], self.horizon_px - scale * seen[1]
 
-    def outline(self, points: Sequence[Sequence[float]]) -> list[tuple[float, float]] | None:
+    def outline(self, points: Points) -> list[tuple[float, float]] | None:
         """Pixels of a polygon of street points cut at the near plane; None if nothing is left."""
-        seen = [self.see(*point) for point in points]
-        nearest = min(point[2] for point in seen)
+        bend, sine, own_s, up = self.bend, math.sin, self.s, self.mount_m
+        amplitude, wavelength, phase = bend.amplitude_m, bend.wavelength_m, bend.phase
+        offset, slope = self._bend_here
+        seen: list[Seen] = []
+        nearest = math.inf
+        # What `see` and `pixel` do, written out: this is where a frame's time goes.
+        for x, y, s in points:
+            ahead = s - own_s
+            if ahead < nearest:
+                nearest = ahead
+            bent = amplitude * sine(s / wavelength + phase) - offset - slope * ahead
+            seen.append((x + bent, y - up, ahead))
         if nearest < NEAR_M:
             seen = cut_near(seen)
             if len(seen) < 3:
                 return None
-        return [self.pixel(point) for point in seen]
+        centre, horizon, focal = self.centre_px, self.horizon_px, self.focal_px
+        return [(centre + focal * x / s, horizon - focal * y / s) for x, y, s in seen]
 
 
 def cut_near(seen: list[Seen]) -> list[Seen]:

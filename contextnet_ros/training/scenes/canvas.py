@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from functools import cached_property
 
 import cv2
 import numpy as np
@@ -16,11 +18,16 @@ _FAR_OUT = 1.6e7
 class Texture:
     """A picture (H, W, 3) BGR, or (H, W, 4) with alpha premultiplied, with smaller copies of it."""
 
-    def __init__(self, picture: np.ndarray, label_from: float = 0.5) -> None:
+    def __init__(self, picture: Array, label_from: float = 0.5) -> None:
         self.levels = [picture]
         self.label_from = label_from
 
-    def at_size(self, height: float, width: float) -> np.ndarray:
+    @cached_property
+    def mean(self) -> Array:
+        """The texture's average colour (3,)."""
+        return np.array(cv2.mean(self.levels[0])[:3])
+
+    def at_size(self, height: float, width: float) -> Array:
         """A copy with about as many pixels as it will cover, so that it does not shimmer."""
         level = 0
         while True:
@@ -43,10 +50,13 @@ class Texture:
         return picture
 
 
-def fixed_point(points: Sequence[Sequence[float]]) -> np.ndarray:
+def fixed_point(points: Points) -> Array:
     """Pixels (N, 2) as OpenCV wants them, int32 in sixteenths of a pixel."""
-    scaled = np.array(points, np.float64) * 2**_SUBPIXEL_BITS
-    return np.minimum(np.maximum(np.rint(scaled), -_FAR_OUT), _FAR_OUT).astype(np.int32)
+    scale, far = 2.0**_SUBPIXEL_BITS, _FAR_OUT
+    corners = [
+        (int(max(-far, min(far, u * scale))), int(max(-far, min(far, v * scale)))) for u, v in points
+    ]
+    return np.array(corners, np.int32)
 
 
 class Canvas:
@@ -58,7 +68,7 @@ class Canvas:
         self.label = np.full((height, width), IGNORE_ID, np.uint8)
 
     def polygon(
-        self, points: Sequence[Sequence[float]] | None, colour: Sequence[float], label: int
+        self, points: Points | None, colour: Sequence[float], label: int
     ) -> None:
         """Fill a polygon (N, 2) of pixels; smooth edges in the image, hard ones in the label."""
         if points is None or len(points) < 3:
@@ -75,36 +85,40 @@ class Canvas:
     def textured(
         self,
         texture: Texture,
-        quad: np.ndarray,
+        quad: Sequence[tuple[float, float]],
         label: int,
-        gain: np.ndarray,
-        offset: np.ndarray,
+        gain: Array,
+        offset: Array,
     ) -> None:
         """Paint a texture on a quad (4, 2): top left, top right, bottom right, bottom left.
 
         gain and offset (3,) are light and haze: colour = texture x gain + alpha x offset.
         """
-        if not np.abs(quad).max() < 1e6:
+        us, vs = [u for u, _ in quad], [v for _, v in quad]
+        if max(max(us), max(vs), -min(us), -min(vs)) > 1e6:
             return
-        low = np.floor(quad.min(axis=0)).astype(int)
-        high = np.ceil(quad.max(axis=0)).astype(int) + 1
-        left, top = max(low[0], 0), max(low[1], 0)
-        right, bottom = min(high[0], self.width), min(high[1], self.height)
+        left, top = max(math.floor(min(us)), 0), max(math.floor(min(vs)), 0)
+        right = min(math.ceil(max(us)) + 1, self.width)
+        bottom = min(math.ceil(max(vs)) + 1, self.height)
         if right <= left or bottom <= top:
             return
-        spans = np.linalg.norm(quad - np.roll(quad, -1, axis=0), axis=1)
-        picture = texture.at_size(max(spans[1], spans[3]), max(spans[0], spans[2]))
+        high = max(math.dist(quad[1], quad[2]), math.dist(quad[3], quad[0]))
+        wide = max(math.dist(quad[0], quad[1]), math.dist(quad[2], quad[3]))
+        if texture.levels[0].shape[2] == 3 and min(high, max(us) - min(us)) < 3.0:
+            self.polygon(quad, texture.mean * gain + offset, label)
+            return
+        picture = texture.at_size(high, wide)
         rows, columns = picture.shape[:2]
         picture = _lit(picture, gain, offset)
         source = np.array([[0, 0], [columns, 0], [columns, rows], [0, rows]], np.float32) - 0.5
-        target = (quad - (left, top)).astype(np.float32)
+        target = np.array([(u - left, v - top) for u, v in quad], np.float32)
         image = self.image[top:bottom, left:right]
         label_part = self.label[top:bottom, left:right]
         size = (right - left, bottom - top)
         move = cv2.getPerspectiveTransform(source, target)
         if picture.shape[2] == 3:
             mask = np.zeros(size[::-1], np.uint8)
-            cv2.fillPoly(mask, [fixed_point(target)], 255, cv2.LINE_8, _SUBPIXEL_BITS)
+            cv2.fillPoly(mask, [fixed_point(target.tolist())], 255, cv2.LINE_8, _SUBPIXEL_BITS)
             warped = cv2.warpPerspective(
                 picture, move, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
             )
@@ -119,7 +133,7 @@ class Canvas:
         label_part[alpha >= 255 * texture.label_from] = label
 
 
-def _lit(picture: np.ndarray, gain: np.ndarray, offset: np.ndarray) -> np.ndarray:
+def _lit(picture: Array, gain: Array, offset: Array) -> Array:
     if picture.shape[2] == 3:
         matrix = np.column_stack([np.diag(gain), offset])
     else:

@@ -29,7 +29,7 @@ class _Sheet:
         columns = max(8, round(width_m * PIXELS_PER_M))
         self.picture = np.empty((rows, columns, 3), np.float32)
 
-    def part(self, x: float, y: float, width: float, height: float) -> np.ndarray:
+    def part(self, x: float, y: float, width: float, height: float) -> Array:
         """A view of the pixels of a rectangle whose lower left corner is x, y."""
         scale = PIXELS_PER_M
         top = round((self.height_m - y - height) * scale)
@@ -37,12 +37,12 @@ class _Sheet:
         left, right = round(x * scale), round((x + width) * scale)
         return self.picture[max(top, 0) : max(bottom, 0), max(left, 0) : max(right, 0)]
 
-    def fill(self, x: float, y: float, width: float, height: float, colour: object) -> None:
+    def fill(self, x: float, y: float, width: float, height: float, colour: Colour) -> None:
         """Paint a rectangle."""
         self.part(x, y, width, height)[:] = np.asarray(colour, np.float32)
 
 
-def _grain(rng: np.random.Generator, shape: tuple[int, ...], strength: float) -> np.ndarray:
+def _grain(rng: np.random.Generator, shape: tuple[int, ...], strength: float) -> Array:
     return strength * noise_patch(rng, shape[0], shape[1], cells=512, octaves=1)[:, :, None]
 
 
@@ -93,7 +93,7 @@ def _shop(sheet: _Sheet, rng: np.random.Generator, width_m: float) -> None:
             fade = np.linspace(1.4, 0.5, pane.shape[0], dtype=np.float32)[:, None, None]
             pane[:] = inside * fade * np.array([0.9, 0.97, 1.0], np.float32)
             for _ in range(0 if is_door else int(rng.integers(2, 7))):
-                goods = rng.uniform(20, 230, 3) * 0.75
+                goods = rng.uniform(30, 170) * rng.uniform(0.75, 1.25, 3)
                 sheet.fill(
                     x + rng.uniform(0, 0.8) * pane_w,
                     low + rng.uniform(0.0, 1.2),
@@ -104,7 +104,7 @@ def _shop(sheet: _Sheet, rng: np.random.Generator, width_m: float) -> None:
         x += pane_w
 
 
-def _wall(sheet: _Sheet, rng: np.random.Generator, material: str) -> np.ndarray:
+def _wall(sheet: _Sheet, rng: np.random.Generator, material: str) -> Array:
     shades = _WALLS[material]
     colour = np.array(shades[rng.integers(len(shades))], np.float32) * rng.uniform(0.8, 1.12)
     sheet.picture[:] = colour
@@ -115,7 +115,7 @@ def _wall(sheet: _Sheet, rng: np.random.Generator, material: str) -> np.ndarray:
         # Two texture rows make a course, and single bricks differ from their neighbours.
         courses = rng.standard_normal((rows // 2 + 1, columns // 6 + 1), dtype=np.float32)
         bricks = np.repeat(np.repeat(courses, 2, axis=0), 6, axis=1)[:rows, :columns]
-        sheet.picture *= 1 + 0.11 * bricks[:, :, None]
+        sheet.picture *= 1 + 0.08 * bricks[:, :, None]
     elif material == "stone":
         blocks = rng.standard_normal((rows // 8 + 1, columns // 16 + 1), dtype=np.float32)
         blocks = np.repeat(np.repeat(blocks, 8, axis=0), 16, axis=1)[:rows, :columns]
@@ -180,7 +180,7 @@ def facade(seed: int, width_m: float, storeys: int, kind: str) -> Texture:
     return Texture(np.clip(sheet.picture, 0, 255).astype(np.uint8))
 
 
-def blank_wall(seed: int, colour: tuple[float, float, float] | None = None) -> Texture:
+def blank_wall(seed: int, colour: Colour[float, float, float] | None = None) -> Texture:
     """A wall without windows, as gables and garden walls have."""
     rng = stream(seed, "wall")
     sheet = _Sheet(8.0, 8.0)

@@ -17,7 +17,7 @@ from contextnet_ros.training.scenes.stage import (
     WALL,
     Stage,
 )
-from contextnet_ros.training.scenes.world import Item, Strip
+from contextnet_ros.training.scenes.things import Item, Strip
 
 _STEEL = ((125, 125, 122), (95, 98, 96), (45, 48, 45), (70, 72, 70), (60, 75, 60))
 _RED, _BLUE, _WHITE, _BLACK = (45, 40, 190), (165, 85, 30), (232, 234, 234), (28, 28, 30)
@@ -48,7 +48,7 @@ def draw_sign(stage: Stage, item: Item) -> None:
     rng = stream(item.seed, "sign")
     steel = _steel(item.seed)
     low = float(rng.uniform(2.0, 2.6))
-    size = float(rng.uniform(0.3, 0.46))
+    size = float(rng.uniform(0.3, 0.52))
     stage.bar((item.x, KERB_M, item.s), (item.x, low + size, item.s), 0.08, steel, POLE)
     kinds = rng.permutation(7)[: 2 if rng.random() < 0.3 else 1]
     for place, kind in enumerate(kinds):
@@ -66,10 +66,10 @@ def _sign_face(
 ) -> None:
     x, y, s = centre
 
-    def disc(share: float, colour: tuple, corners: int = 16, turn: float = 0.0) -> None:
+    def disc(share: float, colour: Colour, corners: int = 16, turn: float = 0.0) -> None:
         stage.disc(centre, share * size, share * size, colour, TRAFFIC_SIGN, corners, turn)
 
-    def patch(left: float, low: float, right: float, high: float, colour: tuple) -> None:
+    def patch(left: float, low: float, right: float, high: float, colour: Colour) -> None:
         points = [(x + left * size, y + low * size, s), (x + right * size, y + low * size, s),
                   (x + right * size, y + high * size, s), (x + left * size, y + high * size, s)]
         stage.face(points, colour, TRAFFIC_SIGN)
@@ -124,7 +124,7 @@ def draw_traffic_light(stage: Stage, item: Item) -> None:
     board = rng.random() < 0.6
     low, high, half = 2.35, 3.3, 0.17
 
-    def box(grow: float, colour: tuple, nearer: float) -> None:
+    def box(grow: float, colour: Colour, nearer: float) -> None:
         stage.face(
             [(x - half - grow, low - grow, s - nearer), (x + half + grow, low - grow, s - nearer),
              (x + half + grow, high + grow, s - nearer), (x - half - grow, high + grow, s - nearer)],
@@ -141,7 +141,7 @@ def draw_traffic_light(stage: Stage, item: Item) -> None:
     lamps = ((60, 55, 235), (60, 180, 245), (150, 225, 90))
     for number, colour in enumerate(lamps):
         lit = number == bright
-        shade = np.asarray(colour) * (1.6 if lit else 0.28)
+        shade = np.asarray(colour) * (2.2 if lit else 0.28)
         centre = (x, high - 0.16 - 0.31 * number, s - 0.12)
         stage.disc(centre, 0.115, 0.115, shade, TRAFFIC_LIGHT)
 

@@ -7,7 +7,7 @@ import numpy as np
 from contextnet_ros.training.scenes import facades
 from contextnet_ros.training.scenes.randomness import fractal_noise, stream
 from contextnet_ros.training.scenes.stage import BUILDING, TO_CAMERA, VEGETATION, Stage
-from contextnet_ros.training.scenes.world import Building
+from contextnet_ros.training.scenes.things import Building
 
 _DEPTH_M = 8.0
 
@@ -31,7 +31,7 @@ def draw_building(stage: Stage, house: Building) -> None:
                    (front - side * 0.2, height - 0.1, s0), (front - side * 0.2, height - 0.1, s1)]
         if side > 0:
             corners = [corners[1], corners[0], corners[3], corners[2]]
-        tone = gable.levels[0].reshape(-1, 3).mean(axis=0)
+        tone = gable.mean
         stage.face([(front, height, s0), (ridge_x, ridge_y, s0), (back, height, s0)],
                    tone, BUILDING, TO_CAMERA)  # fmt: skip
         stage.sheet(tiles, corners if side < 0 else _flip(corners), BUILDING,
@@ -61,7 +61,7 @@ def _flip(corners: list) -> list:
     return corners
 
 
-def _chimney(stage: Stage, x: float, y: float, s: float, tone: np.ndarray) -> None:
+def _chimney(stage: Stage, x: float, y: float, s: float, tone: Array) -> None:
     for label_normal, points in (
         (TO_CAMERA, [(x - 0.5, y - 1, s), (x + 0.5, y - 1, s), (x + 0.5, y + 1.1, s),
                      (x - 0.5, y + 1.1, s)]),

@@ -22,11 +22,11 @@ class Light:
     seed: int
     kind: str
     sun_direction: tuple[float, float, float]  # towards the sun: x, y up, s
-    sun: np.ndarray
-    ambient: np.ndarray
-    sky_top: np.ndarray
-    sky_low: np.ndarray
-    cloud: np.ndarray
+    sun: Array
+    ambient: Array
+    sky_top: Array
+    sky_low: Array
+    cloud: Array
     cloud_cover: float
     haze_m: float
     exposure: float
@@ -36,7 +36,7 @@ class Light:
     blur: float
     vignette: float
 
-    def shade(self, normal: tuple[float, float, float]) -> np.ndarray:
+    def shade(self, normal: tuple[float, float, float]) -> Array:
         """Light (3,) that falls on a surface with this normal (x, y up, s)."""
         x, y, s = self.sun_direction
         return self.ambient + self.sun * max(0.0, normal[0] * x + normal[1] * y + normal[2] * s)
@@ -47,7 +47,7 @@ class Light:
 
     def gain_offset(
         self, normal: tuple[float, float, float], ahead_m: float
-    ) -> tuple[np.ndarray, np.ndarray]:
+    ) -> tuple[Array, Array]:
         """What turns a surface's own colour into the one seen: colour x gain + offset."""
         haze = self.haze(ahead_m)
         return self.shade(normal) * (1 - haze), self.sky_low * haze
@@ -59,7 +59,7 @@ class Light:
         return float(np.mean(up / (up + self.ambient)))
 
 
-_KINDS = {"sunny": 0.33, "bright": 0.27, "overcast": 0.2, "dusk": 0.12, "hazy": 0.08}
+_KINDS = {"sunny": 0.32, "bright": 0.34, "overcast": 0.18, "dusk": 0.09, "hazy": 0.07}
 
 
 def make_light(seed: int) -> Light:
@@ -99,8 +99,11 @@ def make_light(seed: int) -> Light:
         sun, ambient = 0.15 * sun_colour, 0.68 * blue
         top, low = np.array([215, 208, 200]), np.array([228, 226, 222])
         cloud, haze_m = np.array([232, 230, 228]), rng.uniform(90, 180)
-    tint = rng.uniform(0.92, 1.06, 3)
-    exposure = float(np.exp(rng.normal(0.0, 0.16)))
+    tint = rng.uniform(0.94, 1.06, 3)
+    if kind != "dusk":
+        # The sky is brighter than the street: most cameras show it near white.
+        tint *= rng.uniform(1.0, 1.3)
+    exposure = float(np.exp(rng.normal(0.08, 0.16)))
     if kind in ("overcast", "dusk"):
         exposure *= rng.uniform(0.7, 1.05)
     return Light(
@@ -135,34 +138,36 @@ class Sky:
         """Fill all above the horizon."""
         rows = int(np.clip(np.ceil(camera.horizon_px) + 2, 1, canvas.height))
         light = self.light
+        # Clouds are soft: large frames take them from half the pixels.
+        step = 2 if canvas.width >= 1000 else 1
         # Angle above the horizon decides the colour, so that a size does not change it.
-        up = (camera.horizon_px - np.arange(rows)) / camera.focal_px
+        up = (camera.horizon_px - np.arange(0, rows, step)) / camera.focal_px
+        columns = np.arange(0, canvas.width, step) - camera.centre_px
+        shape = (len(up), len(columns))
         share = np.clip(up / 0.45, 0, 1)[:, None] ** 0.8
-        column = light.sky_low * (1 - share) + light.sky_top * share
+        column = np.asarray(light.sky_low) * (1 - share) + np.asarray(light.sky_top) * share
         heading = camera.bend.slope(camera.s) * 420
-        columns = np.arange(canvas.width, dtype=np.float32) - camera.centre_px
-        map_x = np.broadcast_to(
-            ((columns / camera.focal_px * 420 + heading + 4096) % 512)[None], (rows, canvas.width)
-        )
-        map_y = np.broadcast_to(
-            (260 * (np.log(np.maximum(up, 0.0) + 0.15) + 2) % 512)[:, None], (rows, canvas.width)
-        )
+        map_x = (columns / camera.focal_px * 420 + heading + 4096)[None] % 512
+        map_y = (260 * (np.log(np.maximum(up, 0.0) + 0.15) + 2))[:, None] % 512
         noise = cv2.remap(
             self.clouds,
-            map_x.astype(np.float32),
-            map_y.astype(np.float32),
+            np.ascontiguousarray(np.broadcast_to(map_x.astype(np.float32), shape)),
+            np.ascontiguousarray(np.broadcast_to(map_y.astype(np.float32), shape)),
             cv2.INTER_LINEAR,
             borderMode=cv2.BORDER_WRAP,
         )
         amount = np.clip((noise + 3.2 * light.cloud_cover - 1.6) * 0.7 + 0.1, 0, 1)
         depth = np.clip(1.0 - 0.07 * noise * (light.kind != "bright"), 0.8, 1.1)
         image = column[:, None].astype(np.float32) * (1 - amount[:, :, None])
-        image += (amount * depth)[:, :, None] * light.cloud.astype(np.float32)
-        canvas.image[:rows] = np.clip(image, 0, 255)
+        image += (amount * depth)[:, :, None] * np.asarray(light.cloud, np.float32)
+        image = np.clip(image, 0, 255).astype(np.uint8)
+        if step > 1:
+            image = cv2.resize(image, (canvas.width, rows), interpolation=cv2.INTER_LINEAR)
+        canvas.image[:rows] = image
         canvas.label[:rows] = SKY_ID
 
 
-def develop(image: np.ndarray, light: Light, index: int) -> np.ndarray:
+def develop(image: Array, light: Light, index: int) -> Array:
     """What the sensor gives: exposure, contrast, blur, vignetting and noise, for a frame (H, W, 3).
 
     Noise is white on the sensor, and softer the larger the frame, as after a lens and JPEG.
@@ -187,8 +192,10 @@ def develop(image: np.ndarray, light: Light, index: int) -> np.ndarray:
         dim = dim.astype(np.uint8)
         image = cv2.multiply(image, cv2.merge([dim] * 3), scale=1 / 255)
     rng = stream(light.seed, "sensor", index)
-    block = rng.standard_normal((256, 256, 3), dtype=np.float32)
-    block = light.noise * (0.75 * block.mean(axis=2, keepdims=True) * 1.7 + 0.35 * block)
+    grey_noise = (light.noise * rng.standard_normal((256, 256), dtype=np.float32))[:, :, None]
+    # Colour noise: the same numbers from elsewhere, another place for every channel.
+    block = 0.8 * grey_noise
+    block = np.dstack([block + 0.35 * np.roll(grey_noise, 61 * n + 40, 0) for n in range(3)])
     block = np.round(block).astype(np.int16)
     turns_y, turns_x = -(-height // 256), -(-width // 256)
     grain = np.tile(block, (turns_y, turns_x, 1))[:height, :width]

@@ -6,7 +6,7 @@ import numpy as np
 
 from contextnet_ros.training.scenes.randomness import stream
 from contextnet_ros.training.scenes.stage import BICYCLE, KERB_M, PERSON, RIDER, Stage
-from contextnet_ros.training.scenes.world import Item
+from contextnet_ros.training.scenes.things import Item
 
 _CLOTHES = (
     (35, 32, 32), (60, 50, 45), (85, 60, 40), (40, 35, 120), (60, 60, 62), (150, 150, 150),
@@ -18,7 +18,7 @@ _SKIN = ((150, 175, 220), (120, 150, 200), (70, 95, 140), (50, 65, 95), (165, 19
 _HAIR = ((25, 28, 32), (40, 55, 80), (60, 100, 140), (120, 125, 130), (20, 20, 22))
 
 
-def _choose(rng: np.random.Generator, colours: tuple) -> np.ndarray:
+def _choose(rng: np.random.Generator, colours: tuple) -> Array:
     return np.array(colours[int(rng.integers(len(colours)))], np.float64) * rng.uniform(0.75, 1.2)
 
 
@@ -39,7 +39,7 @@ def draw_person(stage: Stage, item: Item) -> None:
         x, s = (forward * item.facing, aside) if across else (aside, forward * item.facing)
         return item.x + x * size, base + up * size, item.s + s * size
 
-    def limb(a: tuple, b: tuple, width: float, colour: np.ndarray) -> None:
+    def limb(a: tuple, b: tuple, width: float, colour: Array) -> None:
         stage.bar(at(*a), at(*b), width * size, colour, PERSON)
 
     skirt = rng.random() < 0.15
@@ -86,7 +86,7 @@ def draw_person(stage: Stage, item: Item) -> None:
 
 
 def _ring(
-    stage: Stage, item: Item, centre: float, radius: float, colour: np.ndarray, lean: float
+    stage: Stage, item: Item, centre: float, radius: float, colour: Array, lean: float
 ) -> None:
     angle = np.linspace(0, 2 * np.pi, 15)
     s = item.s + item.facing * centre + radius * np.cos(angle)

@@ -8,24 +8,24 @@ import numpy as np
 from contextnet_ros.training.scenes.canvas import Texture
 from contextnet_ros.training.scenes.randomness import noise_patch, stream
 
-_GREENS = [(38, 92, 70), (45, 105, 62), (30, 78, 58), (52, 112, 100), (50, 88, 88), (40, 100, 120)]
+_GREENS = [(46, 92, 74), (52, 102, 70), (40, 78, 64), (60, 112, 102), (60, 90, 92), (52, 98, 118)]
 
 
-def _premultiplied(colour: np.ndarray, alpha: np.ndarray) -> np.ndarray:
+def _premultiplied(colour: Array, alpha: Array) -> Array:
     bgr = np.clip(colour, 0, 255) * alpha[:, :, None]
     return np.dstack([bgr, 255 * alpha]).round().astype(np.uint8)
 
 
 def _branch(
-    colour: np.ndarray,
-    alpha: np.ndarray,
+    colour: Array,
+    alpha: Array,
     rng: np.random.Generator,
     root: tuple[float, float],
     direction: float,
     length: float,
     width: float,
     depth: int,
-    bark: np.ndarray,
+    bark: Array,
 ) -> None:
     tip = (root[0] + length * np.sin(direction), root[1] - length * np.cos(direction))
     ends = [(round(root[0] * 16), round(root[1] * 16)), (round(tip[0] * 16), round(tip[1] * 16))]
@@ -55,22 +55,22 @@ def tree(seed: int, bare: bool) -> Texture:
     rows, columns = 300, 240
     colour = np.zeros((rows, columns, 3), np.float32)
     alpha = np.zeros((rows, columns), np.float32)
-    bark = np.array([62, 72, 82], np.float32) * rng.uniform(0.6, 1.15)
+    bark = np.array([76, 84, 92], np.float32) * rng.uniform(0.6, 1.2)
     centre = (columns / 2, rows * 0.40)
     radius_x, radius_y = columns * rng.uniform(0.36, 0.46), rows * rng.uniform(0.3, 0.38)
     colour[:] = bark
     _branch(
         colour, alpha, rng, (columns / 2, rows), rng.normal(0, 0.03),
-        rows * rng.uniform(0.27, 0.34), 13 if not bare else 10, 6 if bare else 3, bark,
+        rows * (rng.uniform(0.2, 0.24) if bare else 0.3), 10, 6 if bare else 2, bark,
     )  # fmt: skip
     grid_y, grid_x = np.mgrid[:rows, :columns].astype(np.float32)
     away = np.hypot((grid_x - centre[0]) / radius_x, (grid_y - centre[1]) / radius_y)
     lumps = noise_patch(rng, rows, columns, cells=14, octaves=4)
-    inside = away + 0.13 * lumps < 0.98
     if bare:
         fine = noise_patch(rng, rows, columns, cells=200, octaves=2)
-        haze = np.clip(0.30 + 0.14 * fine - 0.08 * away, 0.16, 0.6) * inside
-        twig = 0.8 * bark + 6 * fine[:, :, None]
+        near = cv2.GaussianBlur(alpha, (0, 0), 5) > 0.07
+        haze = np.clip(0.26 + 0.14 * fine, 0.16, 0.6) * near
+        twig = 0.75 * bark + 4 * fine[:, :, None]
         picture = colour * alpha[:, :, None] + twig * (1 - alpha[:, :, None])
         return Texture(_premultiplied(picture, np.maximum(alpha, haze)), label_from=0.12)
     green = np.array(_GREENS[rng.integers(len(_GREENS))], np.float32) * rng.uniform(0.75, 1.2)

@@ -24,7 +24,7 @@ def pick(rng: np.random.Generator, options: dict[str, float]) -> str:
 
 def fractal_noise(
     rng: np.random.Generator, height: int, width: int, cells: int, octaves: int, fall: float = 0.6
-) -> np.ndarray:
+) -> Array:
     """Noise (height, width) float32 with mean 0 and deviation 1 that repeats without a seam."""
     total = np.zeros((height, width), np.float32)
     for octave in range(octaves):
@@ -41,13 +41,13 @@ def fractal_noise(
 
 
 @lru_cache(maxsize=8)
-def _tile(cells: int, octaves: int) -> np.ndarray:
+def _tile(cells: int, octaves: int) -> Array:
     return fractal_noise(stream(0, "tile", cells, octaves), 512, 512, cells, octaves, 0.7)
 
 
 def noise_patch(
     rng: np.random.Generator, height: int, width: int, cells: int, octaves: int
-) -> np.ndarray:
+) -> Array:
     """A piece (height, width) of ready noise; `cells` counts over 512 pixels. Read-only."""
     tile = _tile(cells, octaves)
     if height > 512 or width > 512:
@@ -57,7 +57,7 @@ def noise_patch(
     return tile[top : top + height, left : left + width]
 
 
-def noise_tile(rng: np.random.Generator, cells: int, octaves: int) -> np.ndarray:
+def noise_tile(rng: np.random.Generator, cells: int, octaves: int) -> Array:
     """Ready noise (512, 512) that repeats without a seam, moved by a random amount."""
     shift = (int(rng.integers(512)), int(rng.integers(512)))
     return np.roll(_tile(cells, octaves), shift, axis=(0, 1))

@@ -26,7 +26,8 @@ from contextnet_ros.training.scenes.light import Light, Sky, develop, make_light
 from contextnet_ros.training.scenes.people import draw_bicycle, draw_person, draw_rider
 from contextnet_ros.training.scenes.stage import Stage
 from contextnet_ros.training.scenes.vehicles import draw_vehicle
-from contextnet_ros.training.scenes.world import SEEN_M, Building, Item, Strip, World
+from contextnet_ros.training.scenes.things import Building, Item, Strip
+from contextnet_ros.training.scenes.world import SEEN_M, World
 
 _DRAW: dict[str, Callable[[Stage, Item], None]] = {
     "car": draw_vehicle,
@@ -67,8 +68,8 @@ _FOOTPRINTS = {
 class SceneFrame:
     """A generated frame: image (H, W, 3) BGR uint8, label (H, W) uint8 of Cityscapes train ids."""
 
-    image_bgr: np.ndarray
-    label: np.ndarray
+    image_bgr: Array
+    label: Array
     index: int
     name: str
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -32,6 +32,7 @@ class Stage:
     light: Light
     world: World
     textures: dict[tuple, Texture]
+    gains: dict[tuple, tuple[float, ...]] = field(default_factory=dict)
 
     def texture(self, key: tuple, make: Callable[[], Texture]) -> Texture:
         """A texture of this scene, made the first time it is asked for."""
@@ -44,19 +45,20 @@ class Stage:
     ) -> tuple[float, ...]:
         """The colour that is seen of a surface of this colour, normal and place."""
         light = self.light
-        x, y, z = light.sun_direction
-        falls = max(0.0, normal[0] * x + normal[1] * y + normal[2] * z)
+        gain = self.gains.get(normal)
+        if gain is None:
+            gain = self.gains[normal] = tuple(light.shade(normal).tolist())
         haze = light.haze(s - self.camera.s)
-        return tuple(
-            min(255.0, own * (ambient + sun * falls) * (1 - haze) + sky * haze)
-            for own, ambient, sun, sky in zip(
-                colour, light.ambient, light.sun, light.sky_low, strict=True
-            )
+        clear, sky = 1 - haze, light.sky_low
+        return (
+            min(255.0, colour[0] * gain[0] * clear + sky[0] * haze),
+            min(255.0, colour[1] * gain[1] * clear + sky[1] * haze),
+            min(255.0, colour[2] * gain[2] * clear + sky[2] * haze),
         )
 
     def face(
         self,
-        points: Sequence[Sequence[float]],
+        points: Points,
         colour: Sequence[float],
         label: int,
         normal: tuple[float, float, float] = FLAT,
@@ -116,7 +118,7 @@ class Stage:
     def sheet(
         self,
         texture: Texture,
-        corners: Sequence[Sequence[float]],
+        corners: Points,
         label: int,
         normal: tuple[float, float, float],
         dim: float = 1.0,
@@ -125,20 +127,20 @@ class Stage:
 
         A quad that reaches behind the camera is cut where it leaves the picture.
         """
-        seen = np.array([self.camera.see(*corner) for corner in corners])
-        near = min(seen[0, 2], seen[1, 2])
-        if max(seen[0, 2], seen[1, 2]) <= NEAR_M + 0.1:
+        seen = [self.camera.see(*corner) for corner in corners]
+        near = min(seen[0][2], seen[1][2])
+        if max(seen[0][2], seen[1][2]) <= NEAR_M + 0.1:
             return
         if near < 6.0:
-            texture, seen_cut = self._cut(texture, seen)
+            texture, seen_cut = self._cut(texture, np.array(seen))
             if seen_cut is None:
                 return
-            seen = seen_cut
-        quad = np.array([self.camera.pixel(point) for point in seen.tolist()])
-        gain, offset = self.light.gain_offset(normal, float(seen[:, 2].mean()))
+            seen = [(float(x), float(y), float(s)) for x, y, s in seen_cut]
+        quad = [self.camera.pixel(point) for point in seen]
+        gain, offset = self.light.gain_offset(normal, 0.5 * (seen[0][2] + seen[1][2]))
         self.canvas.textured(texture, quad, label, gain * dim, offset)
 
-    def _cut(self, texture: Texture, seen: np.ndarray) -> tuple[Texture, np.ndarray | None]:
+    def _cut(self, texture: Texture, seen: Array) -> tuple[Texture, Array | None]:
         left, right = seen[0, 2], seen[1, 2]
         side = seen[0, 0] if left < right else seen[1, 0]
         edge = 0.6 * self.camera.width + abs(self.camera.centre_px - 0.5 * self.camera.width)

@@ -9,7 +9,7 @@ import numpy as np
 
 from contextnet_ros.training.scenes.randomness import stream
 from contextnet_ros.training.scenes.stage import BUS, CAR, TO_CAMERA, TRUCK, UP, Stage
-from contextnet_ros.training.scenes.world import Item
+from contextnet_ros.training.scenes.things import Item
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ _PAINTS = (
     (100, 55, 25), (40, 35, 150), (35, 30, 115), (70, 95, 45), (165, 150, 130), (50, 110, 150),
     (150, 110, 60), (95, 125, 160), (225, 225, 222),
 )  # fmt: skip
-Shares = list[tuple[float, float, float]]
+Points3 = list[tuple[float, float, float]]
 _GLASS = (58, 52, 46)
 _BLACK = (28, 28, 28)
 
@@ -118,7 +118,7 @@ class _Solid:
         item: Item,
         body: Body,
         label: int,
-        paint: np.ndarray,
+        paint: Array,
         rng: np.random.Generator,
     ) -> None:
         self.stage, self.item, self.body, self.label, self.paint = stage, item, body, label, paint
@@ -130,7 +130,7 @@ class _Solid:
         self.marked = rng.random() < 0.5
         self.small = False
 
-    def place(self, points: Shares) -> Shares:
+    def place(self, points: Points3) -> Points3:
         """Street points of (along L, up H, across half W) in shares of the body."""
         body, item = self.body, self.item
         placed = []
@@ -143,7 +143,7 @@ class _Solid:
 
     def face(
         self,
-        points: Shares,
+        points: Points3,
         colour: Sequence[float],
         normal: tuple[float, float, float],
     ) -> None:
@@ -182,7 +182,7 @@ class _Solid:
         for side in (-1, 1):
             inner, outer = side * 0.74, side * 0.99
             self.face([(at, 0, inner), (at, 0.28, inner), (at, 0.28, outer), (at, 0, outer)],
-                      (24, 24, 24), TO_CAMERA)  # fmt: skip
+                      (17, 17, 17), TO_CAMERA)  # fmt: skip
 
     def _surface(self, start: tuple[float, float, str], end: tuple[float, float, str]) -> None:
         kind = start[2]
@@ -204,7 +204,7 @@ class _Solid:
                 return
             shine = [_between(quad, a, b) for a, b in ((0.12, 0.45), (0.12, 0.88), (0.5, 0.88),
                                                        (0.5, 0.75))]  # fmt: skip
-            self.face(shine, (98, 92, 84), normal)
+            self.face(shine, (84, 78, 71), normal)
         elif self.small:
             return
         elif kind == "panel" and self.marked:
@@ -261,7 +261,7 @@ class _Solid:
             (x0, y0), (x1, y1), (x2, y2), (x3, y3) = window
             shine = [(0.7 * x0 + 0.3 * x1, 0.7 * y0 + 0.3 * y1, side), (x1, y1 - 0.01, side),
                      (x2, y2 - 0.01, side), (x3 * 0.4 + x2 * 0.6, 0.4 * y3 + 0.6 * y2, side)]
-            self.face(shine, (92, 86, 78), normal)
+            self.face(shine, (80, 74, 67), normal)
         angle = (np.arange(16) * (2 * np.pi / 16)).tolist()
         for at in self.body.wheels:
             for share, colour, out in ((1.28, (22, 22, 22), 1.0), (1.0, (32, 32, 33), 1.01),
@@ -276,7 +276,7 @@ class _Solid:
                 self.face(ring, colour, normal)
 
 
-def _between(quad: Shares, a: float, b: float) -> tuple[float, float, float]:
+def _between(quad: Points3, a: float, b: float) -> tuple[float, float, float]:
     """A point of a quad (start left, end left, end right, start right); a along, b across."""
     weights = ((1 - a) * (1 - b), a * (1 - b), a * b, (1 - a) * b)
     x, y, z = (

@@ -2,77 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-
 import numpy as np
 
 from contextnet_ros.training.scenes.camera import Bend, Camera
 from contextnet_ros.training.scenes.randomness import pick, stream
+from contextnet_ros.training.scenes.things import Building, Chunk, Item, SideStreet, Strip
 
 CHUNK_M = 40.0
 SEEN_M = 190.0
-
-
-@dataclass(frozen=True)
-class Building:
-    """A house from s0 to s1; x is its front, side -1 left or 1 right of the road."""
-
-    side: int
-    s0: float
-    s1: float
-    x: float
-    storeys: int
-    kind: str
-    pitched: bool
-    seed: int
-
-
-@dataclass(frozen=True)
-class Strip:
-    """A hedge, fence or wall along the street."""
-
-    kind: str
-    x: float
-    s0: float
-    s1: float
-    height: float
-    seed: int
-
-
-@dataclass(frozen=True)
-class Item:
-    """Anything with one place: kind, x, s, the way it faces (1 away), and its own seed.
-
-    `phase` is a walker's or a pedaller's, in radians.
-    """
-
-    kind: str
-    x: float
-    s: float
-    facing: float
-    seed: int
-    phase: float = 0.0
-
-
-@dataclass(frozen=True)
-class SideStreet:
-    """A road that leaves to one side between s0 and s1."""
-
-    side: int
-    s0: float
-    s1: float
-
-
-@dataclass
-class Chunk:
-    """All that stands still in CHUNK_M metres of street."""
-
-    buildings: list[Building] = field(default_factory=list)
-    strips: list[Strip] = field(default_factory=list)
-    items: list[Item] = field(default_factory=list)
-    side_streets: list[SideStreet] = field(default_factory=list)
-    crossing_s: float | None = None
-    lights: bool = False
 
 
 _ZONES = {
@@ -99,10 +36,10 @@ class World:
         self.drive_side = -1 if rng.random() < 0.65 else 1
         self.lane_m = float(rng.uniform(2.9, 3.6))
         self.lanes = 2 if rng.random() < 0.15 else 1
-        self.parking = {side: bool(rng.random() < 0.5) for side in (-1, 1)}
-        self.pavement = {side: float(rng.uniform(1.7, 4.2)) for side in (-1, 1)}
+        self.parking = {side: bool(rng.random() < 0.42) for side in (-1, 1)}
+        self.pavement = {side: float(rng.uniform(1.8, 4.8)) for side in (-1, 1)}
         self.verge = {side: float(rng.uniform(1, 2.5) * (rng.random() < 0.25)) for side in (-1, 1)}
-        self.bare_trees = bool(rng.random() < 0.45)
+        self.bare_trees = bool(rng.random() < 0.55)
         self.crowd = float(rng.uniform(0.2, 1.0) * (1.6 if self.area == "city" else 0.8))
         self.parked = float(rng.uniform(0.3, 0.9))
         self.lamp_side = int(rng.choice([-1, 1]))
@@ -222,11 +159,11 @@ class World:
             )
 
         near_kerb = kerb + 0.5
-        if side == self.lamp_side or self.lanes == 2:
+        if side == self.lamp_side or self.lanes == 2 or rng.random() < 0.3:
             put("lamp", near_kerb, begin + float(rng.uniform(6, 12)), side)
-        if rng.random() < 0.6:
+        for _ in range(int(rng.integers(0, 4))):
             put("sign", near_kerb, begin + float(rng.uniform(2, 38)))
-        if rng.random() < 0.3:
+        if rng.random() < 0.45:
             put("sign", back - 0.2, begin + float(rng.uniform(2, 38)))
         if rng.random() < 0.35:
             for number in range(int(rng.integers(2, 7))):
@@ -240,7 +177,7 @@ class World:
             x = kerb + (0.5 * self.verge[side] if self.verge[side] else 0.8)
             for s in np.arange(begin + rng.uniform(2, 12), begin + CHUNK_M, rng.uniform(9, 16)):
                 put("tree", x, float(s))
-        if rng.random() < 0.12:
+        if rng.random() < 0.22:
             s0 = begin + float(rng.uniform(0, 15))
             chunk.strips.append(
                 Strip("fence", side * (kerb + 0.25), s0, s0 + 14, 1.05, int(rng.integers(2**31)))
@@ -274,7 +211,7 @@ class World:
             actors.append((kind, x, s, speed, cycle, seed, phase))
 
         # The own lane: all at about the camera's speed, so that nobody drives through anybody.
-        ahead = float(rng.uniform(9, 40))
+        ahead = float(rng.uniform(10, 60))
         while ahead < 150:
             add(pick(rng, kinds), side * lane * 0.5, ahead, self.speed, 0.0)
             ahead += float(rng.uniform(12, 60))
@@ -282,14 +219,14 @@ class World:
         speed = -float(rng.uniform(5, 11))
         while oncoming < 160:
             add(pick(rng, kinds), -side * lane * 0.5, oncoming, speed, 185.0)
-            oncoming += float(rng.uniform(11, 60))
+            oncoming += float(rng.uniform(14, 75))
         if self.lanes == 2:
             faster = self.speed + float(rng.uniform(-2, 2))
             other = float(rng.uniform(8, 30))
             while other < 160:
                 add(pick(rng, kinds), side * lane * 1.5, other, faster, 185.0)
                 other += float(rng.uniform(12, 60))
-        for _ in range(int(rng.poisson(2.2))):
+        for _ in range(int(rng.poisson(2.8))):
             way = 1 if rng.random() < 0.65 else -1
             x = way * side * (self.lanes * lane - 0.55)
             add("rider", x, float(rng.uniform(6, 80)), way * float(rng.uniform(3, 5.5)), 110.0)
@@ -325,5 +262,3 @@ class World:
                 Item(kind, x, own + ahead, float(np.sign(speed)), seed, phase + rate * time)
             )
         return items
-
-

@@ -1,0 +1,45 @@
+# `make demo` and `make test` set up everything they need in .venv; see README.md.
+
+PYTHON ?= python3
+# Any pip requirement or wheel; several words may be given, as an index to take it from.
+TORCH ?= torch==2.13.0
+# A folder of images, a video or a rosbag2; empty: generated streets.
+INPUT ?=
+DEMO_ARGS ?=
+
+VENV := .venv
+BIN := $(VENV)/bin
+RUN_STAMP := $(VENV)/.installed
+DEV_STAMP := $(VENV)/.installed-dev
+
+.PHONY: setup demo test lint docs clean
+
+setup: $(RUN_STAMP)
+
+$(RUN_STAMP): requirements.txt setup.py Makefile
+	$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(0 if (3, 10) <= v[:2] <= (3, 13) else f"Python {v[0]}.{v[1]} found; 3.10 to 3.13 is needed: make PYTHON=python3.12 ...")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check 'setuptools==79.0.1'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(TORCH)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	touch $@
+
+$(DEV_STAMP): $(RUN_STAMP) requirements-dev.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	touch $@
+
+demo: $(RUN_STAMP)
+	$(BIN)/python -m contextnet_ros.ros.demo $(if $(INPUT),--input '$(INPUT)') $(DEMO_ARGS)
+
+test: $(DEV_STAMP)
+	$(BIN)/python -m pytest
+
+lint: $(DEV_STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+clean:
+	rm -rf $(VENV) build install log out *.egg-info .mypy_cache .pytest_cache .ruff_cache

@@ -1,0 +1,92 @@
+"""Augmentation moves image and label together."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from contextnet_ros.network import NetworkSize
+from contextnet_ros.training.augment import Augmentation
+
+PLAIN = Augmentation(
+    crop=(64, 96), scale=(1, 1), flip=False, brightness=0, contrast=0, saturation=0, hue=0
+)
+
+
+def blocks(height: int, width: int, block: int = 16) -> tuple[np.ndarray, np.ndarray]:
+    """A picture of large blocks whose grey value tells the label."""
+    rows, columns = np.mgrid[:height, :width] // block
+    label = ((rows * 7 + columns * 3) % 6).astype(np.uint8)
+    return np.repeat((label * 40)[..., None], 3, axis=2), label
+
+
+@pytest.mark.parametrize("scale", [(1.0, 1.0), (0.5, 0.5), (2.0, 2.0), (0.5, 2.0)])
+@pytest.mark.parametrize("flip", [False, True])
+def test_image_and_label_stay_aligned(scale: tuple[float, float], flip: bool) -> None:
+    image, label = blocks(128, 192, block=32)
+    augmentation = replace(PLAIN, scale=scale, flip=flip)
+    for seed in range(10):
+        rng = np.random.default_rng(seed)
+        got_image, got_label = augmentation.apply(image, label, NetworkSize(), rng)
+        assert got_image.shape == (64, 96, 3)
+        assert got_label.shape == (64, 96)
+        seen = got_label != 255
+        right = np.abs(got_image[..., 0].astype(int) - got_label * 40.0) < 20
+        # Only block borders may differ: image resizing blends them.
+        assert right[seen].mean() > 0.85
+        assert seen.any()
+
+
+def test_without_scaling_a_crop_is_a_window_of_the_frame() -> None:
+    rng = np.random.default_rng(0)
+    image = rng.integers(0, 256, (128, 192, 3)).astype(np.uint8)
+    label = rng.integers(0, 11, (128, 192)).astype(np.uint8)
+    got_image, got_label = PLAIN.apply(image, label, NetworkSize(), rng)
+    windows = np.lib.stride_tricks.sliding_window_view(label, (64, 96))
+    tops, lefts = np.nonzero((windows == got_label).all((2, 3)))
+    assert len(tops) == 1
+    np.testing.assert_array_equal(image[tops[0] :, lefts[0] :][:64, :96], got_image)
+
+
+def test_what_lies_beyond_the_frame_is_ignored() -> None:
+    image, label = blocks(32, 48)
+    got_image, got_label = PLAIN.apply(image, label, NetworkSize(), np.random.default_rng(0))
+    assert (got_label != 255).sum() == 32 * 48
+    assert (got_image[got_label == 255] == 0).all()
+
+
+def test_scale_is_relative_to_the_network_size() -> None:
+    image, label = blocks(32, 48)
+    size = NetworkSize.parse("long_side 96")
+    _, got_label = PLAIN.apply(image, label, size, np.random.default_rng(0))
+    assert (got_label != 255).all(), "a 32 x 48 frame fills a 64 x 96 crop at twice its size"
+
+
+def test_colours_change_the_image_and_never_the_label() -> None:
+    rng = np.random.default_rng(0)
+    image = rng.integers(0, 256, (64, 96, 3)).astype(np.uint8)
+    label = rng.integers(0, 11, (64, 96)).astype(np.uint8)
+    coloured = replace(PLAIN, brightness=0.4, contrast=0.4, saturation=0.4, hue=8)
+    got_image, got_label = coloured.apply(image, label, NetworkSize(), np.random.default_rng(3))
+    np.testing.assert_array_equal(got_label, label)
+    assert (got_image != image).mean() > 0.5
+
+
+def test_no_variation_leaves_the_image_as_it_is() -> None:
+    rng = np.random.default_rng(0)
+    image = rng.integers(0, 256, (64, 96, 3)).astype(np.uint8)
+    got, _ = PLAIN.apply(image, np.zeros((64, 96), np.uint8), NetworkSize(), rng)
+    np.testing.assert_array_equal(got, image)
+
+
+def test_the_generator_decides_everything() -> None:
+    image, label = blocks(128, 192)
+    augmentation = Augmentation(crop=(64, 96))
+    first, again, other = (
+        augmentation.apply(image, label, NetworkSize(), np.random.default_rng(seed))
+        for seed in (5, 5, 6)
+    )
+    np.testing.assert_array_equal(first[0], again[0])
+    assert (first[0] != other[0]).any()

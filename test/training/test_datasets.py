@@ -1,0 +1,75 @@
+"""Data sets, and what a broken one is told."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from contextnet_ros.files import UserError
+from contextnet_ros.labels import CAMVID, CITYSCAPES, CITYSCAPES_TO_CAMVID
+from contextnet_ros.training.datasets import CamVid, GeneratedScenes, InMemory
+
+
+def test_camvid_reads_pairs_by_name_and_ignores_unlabelled(camvid: Path) -> None:
+    data = CamVid(camvid, "train")
+    assert [data.name(i) for i in range(len(data))] == ["f000", "f001", "f002"]
+    for (image, label), (made, truth) in zip(data, GeneratedScenes(50, 3, (72, 96)), strict=True):
+        np.testing.assert_array_equal(image, made)
+        np.testing.assert_array_equal(label, truth)
+        assert 11 not in label
+
+
+def test_a_missing_label_is_named_with_the_count(camvid: Path) -> None:
+    (camvid / "trainannot" / "f001.png").unlink()
+    with pytest.raises(UserError, match=r"2 pairs found.*1 labels missing.*f001\.png"):
+        CamVid(camvid, "train")
+
+
+def test_an_empty_folder_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "train").mkdir()
+    (tmp_path / "trainannot").mkdir()
+    with pytest.raises(UserError, match="0 pairs found"):
+        CamVid(tmp_path, "train")
+
+
+def test_a_label_outside_the_table_is_named(camvid: Path) -> None:
+    path = camvid / "trainannot" / "f001.png"
+    label = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
+    label[0, :5] = 77
+    cv2.imwrite(str(path), label)
+    with pytest.raises(UserError, match=r"f001\.png holds the value 77 at 5 pixels"):
+        InMemory(CamVid(camvid, "train"))
+
+
+def test_a_label_of_another_size_is_named(camvid: Path) -> None:
+    path = camvid / "trainannot" / "f001.png"
+    cv2.imwrite(str(path), np.zeros((10, 20), np.uint8))
+    with pytest.raises(UserError, match=r"f001\.png is \(72, 96\), its label \(10, 20\)"):
+        CamVid(camvid, "train")[1]
+
+
+def test_an_unreadable_image_is_named(camvid: Path) -> None:
+    (camvid / "train" / "f002.png").write_bytes(b"no png")
+    with pytest.raises(UserError, match=r"f002\.png is no readable image"):
+        InMemory(CamVid(camvid, "train"))
+
+
+def test_generated_scenes_in_both_tables_are_the_same_scenes() -> None:
+    camvid = GeneratedScenes(3, 2, (48, 96), CAMVID)
+    cityscapes = GeneratedScenes(3, 2, (48, 96), CITYSCAPES)
+    for (image, label), (same_image, same_label) in zip(camvid, cityscapes, strict=True):
+        np.testing.assert_array_equal(image, same_image)
+        np.testing.assert_array_equal(label, CITYSCAPES_TO_CAMVID[same_label])
+
+
+def test_in_memory_is_the_same_data(camvid: Path) -> None:
+    source = CamVid(camvid, "val")
+    memory = InMemory(source)
+    assert len(memory) == len(source)
+    assert memory.licence == source.licence
+    for (image, label), (same_image, same_label) in zip(memory, source, strict=True):
+        np.testing.assert_array_equal(image, same_image)
+        np.testing.assert_array_equal(label, same_label)

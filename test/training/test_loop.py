@@ -1,0 +1,225 @@
+"""The training loop on small real runs."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from contextnet_ros.files import UserError
+from contextnet_ros.inference import Segmenter
+from contextnet_ros.network import ContextNet, NetworkSize, load_weights, read_header
+from contextnet_ros.training.augment import Augmentation
+from contextnet_ros.training.checkpoint import AveragedWeights
+from contextnet_ros.training.datasets import GeneratedScenes, InMemory
+from contextnet_ros.training.evaluation import evaluate
+from contextnet_ros.training.loop import Training, parameter_groups
+from contextnet_ros.training.recipe import Recipe
+from contextnet_ros.training.sampling import AugmentedSamples, batches
+
+RECIPE = Recipe.from_dict(
+    {
+        "name": "small",
+        "network_size": "frame",
+        "train": [
+            {"data": "camvid", "split": "train", "share": 1},
+            {"data": "generated", "first_seed": 0, "num_scenes": 2, "size": [72, 96], "share": 1},
+        ],
+        "validate": [{"data": "camvid", "split": "val"}],
+        "steps": 6,
+        "batch": 2,
+        "warmup_steps": 2,
+        "validate_every": 3,
+        "checkpoint_every": 1,
+        "class_weights": 1.1,
+        "augmentation": {"crop": [64, 64]},
+    }
+)
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+def train(folder: Path, camvid: Path, recipe: Recipe = RECIPE, stop_after: int = 10**9) -> Training:
+    training = Training(recipe, folder, camvid, "cpu", workers=0)
+    training.run(stop=lambda: training.step >= stop_after)
+    return training
+
+
+def test_an_interrupted_run_ends_bit_for_bit_where_an_uninterrupted_one_does(
+    tmp_path: Path, camvid: Path
+) -> None:
+    whole = train(tmp_path / "whole", camvid)
+    for step in (1, 4):
+        train(tmp_path / "parts", camvid, stop_after=step)
+    resumed = train(tmp_path / "parts", camvid)
+    assert whole.step == resumed.step == 6
+    for (name, expected), found in zip(
+        whole.model.state_dict().items(), resumed.model.state_dict().values(), strict=True
+    ):
+        assert torch.equal(expected, found), name
+    first, _ = load_weights(tmp_path / "whole" / "best.safetensors")
+    second, _ = load_weights(tmp_path / "parts" / "best.safetensors")
+    for name, tensor in first.state_dict().items():
+        assert torch.equal(tensor, second.state_dict()[name]), name
+    logs = [
+        [json.loads(line) for line in (tmp_path / run / "log.jsonl").read_text().splitlines()]
+        for run in ("whole", "parts")
+    ]
+    assert [entry["step"] for entry in logs[1]] == [3, 6]
+    assert [entry["scores"] for entry in logs[0]] == [entry["scores"] for entry in logs[1]]
+
+
+def test_the_best_weights_run_in_a_segmenter_with_the_scores_of_their_header(
+    tmp_path: Path, camvid: Path
+) -> None:
+    train(tmp_path / "run", camvid)
+    path = tmp_path / "run" / "best.safetensors"
+    header = read_header(path)
+    assert header.recipe["steps"] == 6
+    assert "CC BY-NC" in header.data_licence
+    assert "generated" in header.data_licence
+    frames = Training(RECIPE, tmp_path / "other", camvid, "cpu").validation[0]
+    scores = evaluate(Segmenter.load(path, device="cpu"), frames)
+    assert header.scores == [{"network_size": "frame", **scores}]
+
+
+def test_the_loss_falls_on_one_repeated_scene(tmp_path: Path) -> None:
+    recipe = Recipe.from_dict(
+        {
+            **RECIPE.to_dict(),
+            "train": [
+                {"data": "generated", "first_seed": 5, "num_scenes": 1, "size": [64, 64], "share": 1}
+            ],
+            "validate": [],
+            "steps": 30,
+            "validate_every": 10,
+            "checkpoint_every": 100,
+            "augmentation": {"crop": [64, 64], "scale": [1, 1], "flip": False},
+        }
+    )
+    Training(recipe, tmp_path, None, "cpu", workers=0).run()
+    losses = [
+        json.loads(line)["loss"] for line in (tmp_path / "log.jsonl").read_text().splitlines()
+    ]
+    assert losses[-1] < 0.6 * losses[0]
+
+
+def test_another_recipe_in_the_same_folder_is_refused(tmp_path: Path, camvid: Path) -> None:
+    train(tmp_path / "run", camvid, stop_after=1)
+    with pytest.raises(UserError, match=r"another recipe \(different: batch\)"):
+        Training(RECIPE.with_settings(["batch=4"]), tmp_path / "run", camvid, "cpu")
+
+
+def test_a_damaged_checkpoint_is_named(tmp_path: Path, camvid: Path) -> None:
+    train(tmp_path / "run", camvid, stop_after=1)
+    path = tmp_path / "run" / "checkpoint.pt"
+    path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(UserError, match=r"checkpoint\.pt can't be read"):
+        Training(RECIPE, tmp_path / "run", camvid, "cpu")
+
+
+def test_a_loss_that_is_not_finite_stops_the_run(tmp_path: Path, camvid: Path) -> None:
+    training = Training(RECIPE, tmp_path / "run", camvid, "cpu", workers=0)
+    with torch.no_grad():
+        training.model.network.classifier.bias.fill_(math.nan)
+    with pytest.raises(UserError, match="loss is nan at step 0"):
+        training.run()
+
+
+def test_a_batch_without_labels_gives_a_zero_loss(tmp_path: Path, camvid: Path) -> None:
+    training = Training(RECIPE, tmp_path / "run", camvid, "cpu")
+    images = torch.zeros(2, 64, 64, 3, dtype=torch.uint8)
+    labels = torch.full((2, 64, 64), 255, dtype=torch.uint8)
+    assert float(training.loss(images, labels).detach()) == 0.0
+
+
+def test_the_learning_rate_warms_up_and_ends_near_zero(tmp_path: Path, camvid: Path) -> None:
+    training = Training(RECIPE, tmp_path / "run", camvid, "cpu")
+    rates = [training.rate(step) for step in range(6)]
+    assert rates[0] == pytest.approx(RECIPE.learning_rate / 2)
+    assert rates[1] == pytest.approx(RECIPE.learning_rate)
+    assert rates[4] == pytest.approx(RECIPE.learning_rate * (2 / 6) ** 0.9)
+    assert sorted(rates[1:], reverse=True) == rates[1:]
+
+
+def test_weight_decay_spares_depthwise_layers_biases_and_normalization() -> None:
+    network = ContextNet(11)
+    decayed, rest = (group["params"] for group in parameter_groups(network, 0.1))
+    depthwise = {id(m.weight) for m in network.modules() if getattr(m, "groups", 1) > 1}
+    assert len(depthwise) == 16  # 12 bottlenecks, 3 detail layers, the fusion
+    assert depthwise <= {id(p) for p in rest}
+    assert {p.ndim for p in decayed} == {4}
+    assert len(decayed) + len(rest) == len(list(network.parameters()))
+
+
+def test_training_starts_from_given_weights(tmp_path: Path, camvid: Path) -> None:
+    train(tmp_path / "first", camvid)
+    start = tmp_path / "first" / "best.safetensors"
+    recipe = RECIPE.with_settings([f"init={start}"])
+    second = Training(recipe, tmp_path / "second", camvid, "cpu")
+    expected, _ = load_weights(start)
+    for name, tensor in expected.state_dict().items():
+        if not name.endswith("num_batches_tracked"):
+            assert torch.equal(second.model.network.state_dict()[name], tensor), name
+
+
+def test_averaged_weights_follow_the_formula() -> None:
+    module = torch.nn.Linear(1, 1, bias=False)
+    torch.nn.init.constant_(module.weight, 0.0)
+    average = AveragedWeights(module, decay=0.5)
+    expected = 0.0
+    for step, value in enumerate((1.0, 3.0, -2.0)):
+        torch.nn.init.constant_(module.weight, value)
+        average.update(module, step)
+        decay = min(0.5, (1 + step) / (10 + step))
+        expected = decay * expected + (1 - decay) * value
+    assert float(average.module.weight) == pytest.approx(expected)
+
+
+def test_samples_depend_on_seed_and_position_alone() -> None:
+    source = InMemory(GeneratedScenes(0, 3, (72, 96)))
+
+    def samples(seed: int) -> AugmentedSamples:
+        return AugmentedSamples(
+            [source], [1.0], Augmentation(crop=(32, 64)), NetworkSize(), seed, 12
+        )
+
+    there, back = samples(4), samples(4)
+    backwards = {position: back[position] for position in reversed(range(12))}
+    for position in range(12):
+        for one, other in zip(there[position], backwards[position], strict=True):
+            assert torch.equal(one, other)
+    assert not torch.equal(samples(4)[0][0], samples(5)[0][0])
+    tail = [images for images, _ in batches(samples(4), 2, 4, 3, workers=0)]
+    assert len(tail) == 2
+    assert torch.equal(tail[0][0], samples(4)[6][0])
+
+
+def test_every_frame_comes_once_before_any_comes_again_and_shares_hold() -> None:
+    class Counting:
+        def __init__(self, length: int) -> None:
+            self.length, self.seen = length, []
+
+        def __len__(self) -> int:
+            return self.length
+
+        def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+            self.seen.append(index)
+            return np.zeros((32, 32, 3), np.uint8), np.zeros((32, 32), np.uint8)
+
+    small, large = Counting(7), Counting(20)
+    samples = AugmentedSamples(
+        [small, large], [3, 1], Augmentation(crop=(32, 32)), NetworkSize(), 1, 400
+    )
+    for position in range(400):
+        samples[position]
+    assert 270 <= len(small.seen) <= 330
+    assert set(small.seen[:7]) == set(small.seen[7:14]) == set(range(7))
+    assert small.seen[:7] != small.seen[7:14]
