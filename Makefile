@@ -41,5 +41,9 @@ lint: $(DEV_STAMP)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+# The figures in the documents, out of docs/results and models/.
+docs: $(RUN_STAMP)
+	$(BIN)/python -m contextnet_ros.tools.document README.md docs/models/*.md
+
 clean:
 	rm -rf $(VENV) build install log out *.egg-info .mypy_cache .pytest_cache .ruff_cache

@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
+
+Pixels = npt.NDArray[np.uint8]
 
 IGNORE_ID = 255
 """The label value of pixels that belong to no class; neither trained on nor scored."""
@@ -36,15 +39,15 @@ class ClassTable:
     def num_classes(self) -> int:
         return len(self.names)
 
-    def palette_bgr(self) -> np.ndarray:
+    def palette_bgr(self) -> Pixels:
         """Lookup table (256, 3) uint8 in OpenCV's channel order; black outside the table."""
         table = np.zeros((256, 3), np.uint8)
         table[: self.num_classes] = np.asarray(self.palette, np.uint8)[:, ::-1]
         return table
 
-    def colorize(self, label: np.ndarray) -> np.ndarray:
+    def colorize(self, label: Pixels) -> Pixels:
         """Colour picture (H, W, 3) uint8 BGR of a label map (H, W) uint8."""
-        return np.asarray(self.palette_bgr()[label])
+        return np.asarray(self.palette_bgr()[label], np.uint8)
 
     def to_dict(self) -> dict[str, Any]:
         return {
@@ -55,7 +58,7 @@ class ClassTable:
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> ClassTable:
-        """The table that `to_dict` wrote; raises KeyError, TypeError or ValueError if it is none."""
+        """The table of `to_dict`; raises KeyError, TypeError or ValueError if it is none."""
         palette: Sequence[Sequence[int]] = data["palette"]
         return cls(
             name=str(data["name"]),
@@ -118,7 +121,7 @@ _CAMVID_OF_CITYSCAPES = {
 }
 
 
-def _camvid_lookup() -> np.ndarray:
+def _camvid_lookup() -> Pixels:
     lookup = np.full(256, IGNORE_ID, np.uint8)
     for source, target in _CAMVID_OF_CITYSCAPES.items():
         if target is not None:

@@ -1,5 +1,11 @@
 """Segmenter: a host frame in, a label map and an overlay out. Knows no ROS."""
 
-from contextnet_ros.inference.segmenter import OUTPUTS, SegmentedFrame, Segmenter, list_models, model_path
+from contextnet_ros.inference.segmenter import (
+    OUTPUTS,
+    SegmentedFrame,
+    Segmenter,
+    list_models,
+    model_path,
+)
 
 __all__ = ["OUTPUTS", "SegmentedFrame", "Segmenter", "list_models", "model_path"]

@@ -48,9 +48,9 @@ class TorchBackend:
 
     def coarse_logits(self, images: torch.Tensor) -> torch.Tensor:
         with torch.inference_mode(), _threads(self.num_threads):
-            logits: torch.Tensor = self._network.coarse_logits(
-                images.to(self.device, self._dtype)
-            )[0]
+            logits: torch.Tensor = self._network.coarse_logits(images.to(self.device, self._dtype))[
+                0
+            ]
             if self.device.type == "cuda":
                 # Otherwise the network's time would be counted where its result is first read.
                 torch.cuda.current_stream(self.device).synchronize()
@@ -58,7 +58,8 @@ class TorchBackend:
 
 
 def choose_device(name: str) -> torch.device:
-    """Return the device that "auto", "cpu", "cuda" or "cuda:N" names; raises UserError if it isn't there."""
+    """Return the device that "auto", "cpu", "cuda" or "cuda:N" names; raises UserError if it
+    isn't there."""
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
@@ -71,16 +72,19 @@ def choose_device(name: str) -> torch.device:
         count = torch.cuda.device_count() if torch.cuda.is_available() else 0
         if count == 0:
             raise UserError(
-                f"device {name!r} was asked for, but PyTorch {torch.__version__} finds no CUDA GPU: "
+                f"device {name!r} can't be had, PyTorch {torch.__version__} finds no CUDA GPU: "
                 "choose cpu or auto, or install a driver and a CUDA build of torch"
             )
         if (device.index or 0) >= count:
-            raise UserError(f"device {name!r} is not among the {count} GPUs: choose cuda:0 to cuda:{count - 1}")
+            raise UserError(
+                f"device {name!r} is not among the {count} GPUs: choose cuda:0 to cuda:{count - 1}"
+            )
     return device
 
 
 def choose_precision(name: str, device: torch.device) -> str:
-    """Return the precision that "auto" or a name means on `device`; raises UserError if it has none."""
+    """Return the precision that "auto" or a name means on `device`; raises UserError if it has
+    none."""
     if name == "auto":
         return "float16" if device.type == "cuda" else "float32"
     if name not in PRECISIONS:
@@ -91,7 +95,8 @@ def choose_precision(name: str, device: torch.device) -> str:
 
 
 def choose_threads(number: int | None) -> int:
-    """Return `number`, or for None the processors this process may use; raises UserError below one."""
+    """Return `number`, or for None the processors this process may use; raises UserError below
+    one."""
     if number is None:
         return usable_cpus()
     if number < 1:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import cv2
 import numpy as np
 import numpy.typing as npt
@@ -13,10 +15,11 @@ DEFAULT_OPACITY = 0.5
 
 
 class OverlayBlender:
-    """Blend class colours into frames, in whole numbers: equal inputs give equal bytes on every machine.
+    """Blend class colours into frames, in whole numbers: equal inputs give equal bytes on every
+    machine.
 
-    overlay = round((1 - opacity) * frame) + round(opacity * colour), at most 255. Pixels whose label has no
-    colour keep the frame's. Raises UserError where the opacity isn't within 0 to 1.
+    overlay = round((1 - opacity) * frame) + round(opacity * colour), at most 255. Pixels whose
+    label has no colour keep the frame's. Raises UserError where the opacity isn't within 0 to 1.
     """
 
     def __init__(self, table: ClassTable, opacity: float = DEFAULT_OPACITY) -> None:
@@ -30,7 +33,8 @@ class OverlayBlender:
     def __call__(
         self, image: npt.NDArray[np.uint8], label: npt.NDArray[np.uint8]
     ) -> npt.NDArray[np.uint8]:
-        """Return the overlay, uint8 (H, W, 3), a new array, of a BGR frame (H, W, 3) and its label (H, W)."""
+        """Return the overlay, uint8 (H, W, 3), a new array, of a BGR frame (H, W, 3) and its
+        label (H, W)."""
         image = np.ascontiguousarray(image)
         colour = cv2.LUT(cv2.cvtColor(label, cv2.COLOR_GRAY2BGR), self._colour_part)
         overlay = np.asarray(cv2.add(cv2.LUT(image, self._frame_part), colour), np.uint8)
@@ -40,5 +44,6 @@ class OverlayBlender:
         return overlay
 
 
-def _scaled(values: npt.NDArray[np.integer], factor: float) -> npt.NDArray[np.uint8]:
-    return np.floor(values * factor + 0.5).astype(np.uint8)
+def _scaled(levels: npt.NDArray[Any], factor: float) -> npt.NDArray[np.uint8]:
+    rounded: npt.NDArray[np.uint8] = np.floor(levels * factor + 0.5).astype(np.uint8)
+    return rounded

@@ -12,17 +12,20 @@ from contextnet_ros.network.contextnet import padded_size
 
 
 def check_frame(image: npt.NDArray[np.uint8]) -> None:
-    """Raise ValueError, saying what was seen, unless `image` is uint8 (H, W, 3) with pixels in it."""
+    """Raise ValueError, saying what was seen, unless `image` is uint8 (H, W, 3) with pixels in
+    it."""
     if not isinstance(image, np.ndarray):
         raise ValueError(f"a frame is a NumPy array, not {type(image).__name__}")
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
         raise ValueError(
-            f"a frame is uint8 (height, width, 3) in BGR with at least one pixel, not {image.dtype} {image.shape}"
+            f"a frame is BGR uint8 (height, width, 3), at least 1 x 1, not {image.dtype} "
+            f"{image.shape}"
         )
 
 
 def resize_frame(image: npt.NDArray[np.uint8], size: NetworkSize) -> npt.NDArray[np.uint8]:
-    """Resize a frame (H, W, 3) to what the network sees of it; the frame itself where that has its size."""
+    """Resize a frame (H, W, 3) to what the network sees of it; the frame itself where that has
+    its size."""
     height, width = size.resolve(*image.shape[:2])
     if (height, width) == image.shape[:2]:
         return image
@@ -36,7 +39,8 @@ def resize_frame(image: npt.NDArray[np.uint8], size: NetworkSize) -> npt.NDArray
 
 
 def normalization_table(header: WeightHeader) -> npt.NDArray[np.float32]:
-    """Return what each byte of each channel becomes, float32 (1, 256, 3), channels in the header's order."""
+    """Return what each byte of each channel becomes, float32 (1, 256, 3), channels in the
+    header's order."""
     levels = np.arange(256)[:, None] / 255
     return ((levels - header.mean) / header.std).astype(np.float32)[None]
 

@@ -48,12 +48,14 @@ class SegmentedFrame:
 
 
 class Segmenter:
-    """Segments frames of any size with one network; safe to call from several threads, one frame at a time.
+    """Segments frames of any size with one network; safe to call from several threads, one frame
+    at a time.
 
-    `device`: "auto" (a GPU if there is one), "cpu", "cuda", "cuda:N". `precision`: "auto" (float16 on a GPU,
-    float32 on a CPU), "float32", "float16". `network_size`: as in the weight file, or None to follow its header.
-    `outputs`: of "label", "overlay" and "confidence"; the label is always there. `num_threads`: of the CPU,
-    None for all that the process may use. Raises UserError for a value that isn't possible here.
+    `device`: "auto" (a GPU if there is one), "cpu", "cuda", "cuda:N". `precision`: "auto" (float16
+    on a GPU, float32 on a CPU), "float32", "float16". `network_size`: as in the weight file, or
+    None to follow its header. `outputs`: of "label", "overlay" and "confidence"; the label is
+    always there. `num_threads`: of the CPU, None for all that the process may use. Raises UserError
+    for a value that isn't possible here.
     """
 
     def __init__(
@@ -123,7 +125,8 @@ class Segmenter:
 
     @property
     def overlay_opacity(self) -> float:
-        """The share of the class colour in the overlay, 0 to 1; setting another raises UserError."""
+        """The share of the class colour in the overlay, 0 to 1; setting another raises
+        UserError."""
         return self._blender.opacity
 
     @overlay_opacity.setter
@@ -165,16 +168,18 @@ class Segmenter:
             yield self(frame, outputs)
 
     def warm_up(self, height: int, width: int) -> None:
-        """Segment an empty frame of this size with every output, so that the first real one isn't late."""
+        """Segment an empty frame of this size with every output, so that the first real one
+        isn't late."""
         self(np.zeros((height, width, 3), np.uint8), OUTPUTS)
 
     def describe(self) -> str:
         """Return one line that says what runs here."""
-        backend, header = self._backend, self.header
+        backend, table = self._backend, self.header.table
         return (
-            f"model {self.name} ({header.variant}, {header.table.num_classes} {header.table.name} classes, "
-            f"data licence: {header.data_licence}), network size {self.network_size}, {backend.name} on "
-            f"{backend.device}, {backend.precision}, {backend.num_threads} threads"
+            f"model {self.name} ({self.header.variant}, {table.num_classes} {table.name} classes, "
+            f"data licence: {self.header.data_licence}), network size {self.network_size}, "
+            f"{backend.name} on {backend.device}, {backend.precision}, threads: "
+            f"{backend.num_threads}"
         )
 
     def _plan(self, height: int, width: int) -> _Plan:

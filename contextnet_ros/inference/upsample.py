@@ -1,7 +1,8 @@
-"""The one interpolation from the stride-8 logits to the frame, as a map of each axis and as the logits of every pixel.
+"""The one interpolation from the stride-8 logits to the frame, as a map of each axis and as the
+logits of every pixel.
 
-A frame pixel reads the logits at `(pixel + 0.5) * network / (8 * frame) - 0.5`, clamped to the first and
-last logit: `align_corners=False` through the resize and the stride at once.
+A frame pixel reads the logits at `(pixel + 0.5) * network / (8 * frame) - 0.5`, clamped to the
+first and last logit: `align_corners=False` through the resize and the stride at once.
 """
 
 from __future__ import annotations
@@ -23,10 +24,11 @@ LabelArray = npt.NDArray[np.uint8]
 class Axis:
     """How the pixels of one axis of the frame read the logits.
 
-    `low`, `high`, `weight`: (pixels,), the two logits that a pixel lies between and the share of the second.
-    A cell is a run of pixels that lie between the same two logits; no cell is empty. `cell_low`, `cell_high`:
-    (cells,), its logits. `cell_weight`: (cells, slots), the `weight` of its pixels, one slot for each pixel of
-    the longest cell. `slot`: (pixels,), where a pixel stands in `cell_weight.ravel()`.
+    `low`, `high`, `weight`: (pixels,), the two logits that a pixel lies between and the share of
+    the second. A cell is a run of pixels that lie between the same two logits; no cell is empty.
+    `cell_low`, `cell_high`: (cells,), its logits. `cell_weight`: (cells, slots), the `weight` of
+    its pixels, one slot for each pixel of the longest cell. `slot`: (pixels,), where a pixel stands
+    in `cell_weight.ravel()`.
     """
 
     low: IntArray
@@ -39,12 +41,15 @@ class Axis:
 
     @classmethod
     def between(cls, frame: int, network: int, logits: int) -> Axis:
-        """Map an axis of `frame` pixels that the network saw as `network` pixels, in `logits` outputs.
+        """Map an axis of `frame` pixels that the network saw as `network` pixels, in `logits`
+        outputs.
 
-        `logits` counts those of the padding too, which pixels near the border read as the network left them.
+        `logits` counts those of the padding too, which pixels near the border read as the network
+        left them.
         """
         position = (np.arange(frame) + 0.5) * (network / (STRIDE * frame)) - 0.5
-        # Pixels before the first logit's centre form a cell of their own, and so do those after the last.
+        # Pixels before the first logit's centre form a cell of their own, and so do those after the
+        # last.
         interval = np.clip(np.floor(position).astype(np.intp), -1, logits - 1)
         low = np.maximum(interval, 0)
         high = np.minimum(interval + 1, logits - 1)
@@ -55,7 +60,8 @@ class Axis:
         )
         slots = count.max()
         within = np.arange(frame) - start[cell]
-        # The first cell ends where the next begins: with equal cells behind it, slots then run as pixels do.
+        # The first cell ends where the next begins: with equal cells behind it, slots then run as
+        # pixels do.
         within[: count[0]] += slots - count[0]
         slot = cell * slots + within
         cell_weight = np.zeros((len(start), slots), np.float32)
@@ -69,7 +75,8 @@ class Axis:
 
 
 def interpolate(logits: torch.Tensor, rows: Axis, columns: Axis) -> torch.Tensor:
-    """Return the logits of every frame pixel, float32 (C, H, W), on the device of `logits` (C, h, w)."""
+    """Return the logits of every frame pixel, float32 (C, H, W), on the device of `logits` (C,
+    h, w)."""
 
     def put(array: IntArray | FloatArray) -> torch.Tensor:
         return torch.from_numpy(array).to(logits.device)
@@ -82,7 +89,8 @@ def interpolate(logits: torch.Tensor, rows: Axis, columns: Axis) -> torch.Tensor
 
 
 def confidence(logits: torch.Tensor) -> torch.Tensor:
-    """Return round(255 * largest softmax) over the first axis, uint8 (H, W), of logits (C, H, W)."""
+    """Return round(255 * largest softmax) over the first axis, uint8 (H, W), of logits (C, H,
+    W)."""
     return (255 * logits.softmax(0).amax(0)).round().to(torch.uint8)
 
 
@@ -95,7 +103,8 @@ def upsample_confidence(logits: FloatArray, rows: Axis, columns: Axis) -> LabelA
     wide = logits.take(columns.low, axis=2) * (1 - share)
     wide += logits.take(columns.high, axis=2) * share
     confidence = np.empty((len(rows.low), len(columns.low)), np.uint8)
-    # A band of cells stays in the processor's cache, which is several times faster than the whole frame.
+    # A band of cells stays in the processor's cache, which is several times faster than the whole
+    # frame.
     edges = np.flatnonzero(np.diff(rows.low + rows.high)) + 1
     for start, end in zip([0, *edges], [*edges, len(rows.low)], strict=True):
         share = rows.weight[start:end, None]

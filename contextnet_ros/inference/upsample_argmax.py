@@ -1,17 +1,19 @@
 """Upsample and argmax on the CPU, exactly, at the cost of the pixels where it matters.
 
-A cell is the block of frame pixels that interpolate between the same 2 x 2 logits. Every pixel's logits are a
-convex combination of the four corners', so a class that another one beats at all four corners can win nowhere in
-the cell. Where one class is left, the cell needs no interpolation; elsewhere only the classes left are evaluated,
-and mostly these are two. Rounding is monotone, so the label can differ from the dense computation's only where
-two interpolated logits round to the same number.
+A cell is the block of frame pixels that interpolate between the same 2 x 2 logits. Every pixel's
+logits are a convex combination of the four corners', so a class that another one beats at all four
+corners can win nowhere in the cell. Where one class is left, the cell needs no interpolation;
+elsewhere only the classes left are evaluated, and mostly these are two. Rounding is monotone, so
+the label can differ from the dense computation's only where two interpolated logits round to the
+same number.
 """
 
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 
-from contextnet_ros.inference.upsample import Axis, FloatArray, IntArray, LabelArray
+from contextnet_ros.inference.upsample import Axis, FloatArray, LabelArray
 
 # Cells evaluated together: few enough that their pixels stay in the processor's cache.
 _CHUNK = 1024
@@ -20,10 +22,12 @@ _CHUNK = 1024
 def upsample_argmax(logits: FloatArray, rows: Axis, columns: Axis) -> LabelArray:
     """Return the class of the largest interpolated logit for each frame pixel.
 
-    `logits`: float32 (C, h, w), C at most 255. Returns uint8 (H, W), a new array; the lowest index wins a tie.
+    `logits`: float32 (C, h, w), C at most 255. Returns uint8 (H, W), a new array; the lowest index
+    wins a tie.
     """
     first, others = _corner_winners(logits, rows, columns)
-    # Every cell is given the slots of the largest one, so that all have one shape; the pixels are picked last.
+    # Every cell is given the slots of the largest one, so that all have one shape; the pixels are
+    # picked last.
     slots = rows.cell_weight.shape[1], columns.cell_weight.shape[1]
     canvas = first.repeat(slots[1], axis=1).repeat(slots[0], axis=0)
     cells = canvas.reshape(first.shape[0], slots[0], first.shape[1], slots[1])
@@ -36,7 +40,11 @@ def upsample_argmax(logits: FloatArray, rows: Axis, columns: Axis) -> LabelArray
     left, right = columns.cell_low[x], columns.cell_high[x]
     flat, width = logits.reshape(len(logits), -1), logits.shape[2]
     corners = np.stack(
-        [flat.take(row * width + column, axis=1) for row in (top, bottom) for column in (left, right)]
+        [
+            flat.take(row * width + column, axis=1)
+            for row in (top, bottom)
+            for column in (left, right)
+        ]
     )
     possible = _possible_classes(corners, first[y, x], second[y, x])
     number = possible.sum(axis=0)
@@ -75,7 +83,8 @@ def lowest_argmax(values: FloatArray) -> LabelArray:
 def _corner_winners(
     logits: FloatArray, rows: Axis, columns: Axis
 ) -> tuple[LabelArray, list[LabelArray]]:
-    """Return the winning class at the first corner of every cell, (cells, cells), and at the other three."""
+    """Return the winning class at the first corner of every cell, (cells, cells), and at the
+    other three."""
     winner = lowest_argmax(logits)
     first, *others = (
         winner[row][:, column]
@@ -85,8 +94,9 @@ def _corner_winners(
     return first, others
 
 
-def _possible_classes(corners: FloatArray, *winners: LabelArray) -> np.ndarray:
-    """Return which classes none of the `winners` (cells,) beats at all four `corners` (4, C, cells)."""
+def _possible_classes(corners: FloatArray, *winners: LabelArray) -> npt.NDArray[np.bool_]:
+    """Return which classes none of the `winners` (cells,) beats at all four `corners` (4, C,
+    cells)."""
     cells = np.arange(corners.shape[2])
     possible = np.ones(corners.shape[1:], bool)
     for winner in winners:

@@ -1,4 +1,4 @@
-"""ContextNet as published: two branches, their fusion, one classifier (section 2, Tables 1 to 3)."""
+"""ContextNet as published: two branches, their fusion, a classifier (section 2, Tables 1 to 3)."""
 
 from __future__ import annotations
 
@@ -123,6 +123,7 @@ class ContextNet(nn.Module):
         spec = VARIANTS[variant]
         self.variant = variant
         self.num_classes = num_classes
+        self.context_channels = spec.context_channels
         self.context_scale = spec.context_scale
         self.detail = DetailBranch(spec.detail_channels)
         self.context = ContextBranch(spec)

@@ -17,7 +17,10 @@ def fold_batch_norm(network: ContextNet) -> ContextNet:
     folded = copy.deepcopy(network).eval()
     with torch.no_grad():
         for unit in folded.modules():
-            if isinstance(unit, ConvUnit) and isinstance(unit[1], nn.BatchNorm2d):
-                unit[0] = fuse_conv_bn_eval(unit[0], unit[1])
+            if isinstance(unit, ConvUnit):
+                convolution, normalization = unit[0], unit[1]
+                assert isinstance(convolution, nn.Conv2d)
+                assert isinstance(normalization, nn.BatchNorm2d)
+                unit[0] = fuse_conv_bn_eval(convolution, normalization)
                 del unit[1]
     return folded

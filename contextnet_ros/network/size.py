@@ -39,7 +39,7 @@ class NetworkSize:
 
     @classmethod
     def parse(cls, text: str, interpolation: str = "area") -> NetworkSize:
-        """The size that `str()` gives; raises ValueError naming the text and the forms there are."""
+        """The size that `str()` gives; raises ValueError naming the text and the known forms."""
         match = _FORMS.fullmatch(text.strip())
         if match is None:
             raise ValueError(f"network size {text!r} is unknown; {_USAGE}")

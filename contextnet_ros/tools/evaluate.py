@@ -47,9 +47,7 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument("--split", default="val", help="of CamVid (default: %(default)s)")
     result.add_argument("--frames", type=int, default=40, help="generated frames to score")
     result.add_argument("--size", default="1024x2048", help="of generated frames")
-    result.add_argument(
-        "--first-seed", type=int, default=HELD_OUT_SEED, help="of generated frames"
-    )
+    result.add_argument("--first-seed", type=int, default=HELD_OUT_SEED, help="of generated frames")
     result.add_argument("--network-size", help="instead of the weight file's, as 'scale 0.5'")
     result.add_argument("--device", default="auto", help="auto, cpu or cuda (default: auto)")
     result.add_argument("--json", type=Path, help="write the scores to this file")
@@ -78,9 +76,7 @@ def _evaluate(options: argparse.Namespace) -> int:
 def _frames(options: argparse.Namespace, segmenter: Segmenter) -> LabelledFrames:
     table = segmenter.header.table
     if options.data == "generated":
-        return GeneratedScenes(
-            options.first_seed, options.frames, parse_size(options.size), table
-        )
+        return GeneratedScenes(options.first_seed, options.frames, parse_size(options.size), table)
     if options.root is None:
         raise UserError("--data camvid needs CamVid's folder as --root")
     frames = CamVid(options.root, options.split)

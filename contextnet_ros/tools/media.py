@@ -138,7 +138,7 @@ class VideoFile:
         """Append a frame, BGR uint8 (H, W, 3); raises UserError where OpenCV has no encoder."""
         if self._writer is None:
             size = frame.shape[1], frame.shape[0]
-            fourcc = cv2.VideoWriter_fourcc(*"mp4v")
+            fourcc = cv2.VideoWriter.fourcc(*"mp4v")
             self._writer = cv2.VideoWriter(str(self._path), fourcc, self._fps, size)
             if not self._writer.isOpened():
                 raise UserError(

@@ -64,7 +64,9 @@ def parser() -> argparse.ArgumentParser:
         "--overlay-format", choices=("png", "jpg"), default="png", help="(default: %(default)s)"
     )
     result.add_argument(
-        "--color", action="store_true", help="also write the labels in their colours, NAME_color.png"
+        "--color",
+        action="store_true",
+        help="also write the labels in their colours, NAME_color.png",
     )
     result.add_argument(
         "--video-labels", action="store_true", help="also write a video's labels, NAME_label/*.png"
@@ -127,8 +129,8 @@ class _Job:
                         self._image(medium, bar)
                 except UnreadableError as error:
                     unreadable[str(medium.path)] = error
-        for error in unreadable.values():
-            print(f"{PROG}: warning: {error}; left out", file=sys.stderr)
+        for reason in unreadable.values():
+            print(f"{PROG}: warning: {reason}; left out", file=sys.stderr)
         return list(unreadable)
 
     def measured(self, seconds: float) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""contextnet-train: train a network from a recipe; the same command resumes what was interrupted."""
+"""contextnet-train: train a network from a recipe; the same command resumes."""
 
 from __future__ import annotations
 

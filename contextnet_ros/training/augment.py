@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from contextnet_ros.labels import IGNORE_ID
+from contextnet_ros.labels import IGNORE_ID, Pixels
 from contextnet_ros.network import NetworkSize
 
 
@@ -29,11 +29,11 @@ class Augmentation:
 
     def apply(
         self,
-        image: np.ndarray,
-        label: np.ndarray,
+        image: Pixels,
+        label: Pixels,
         network_size: NetworkSize,
         rng: np.random.Generator,
-    ) -> tuple[np.ndarray, np.ndarray]:
+    ) -> tuple[Pixels, Pixels]:
         """BGR (H, W, 3) and label (H, W), both uint8 -> the same at the size of the crop.
 
         What the crop sees beyond the frame is black there and ignored in the label.
@@ -45,11 +45,11 @@ class Augmentation:
 
     def _geometry(
         self,
-        image: np.ndarray,
-        label: np.ndarray,
+        image: Pixels,
+        label: Pixels,
         network_size: NetworkSize,
         rng: np.random.Generator,
-    ) -> tuple[np.ndarray, np.ndarray]:
+    ) -> tuple[Pixels, Pixels]:
         height, width = label.shape
         low, high = self.scale
         # Uniform in the logarithm: halving is drawn as often as doubling.
@@ -79,7 +79,7 @@ class Augmentation:
         full_label[y : y + size[1], x : x + size[0]] = small_label
         return full_image, full_label
 
-    def _colours(self, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    def _colours(self, image: Pixels, rng: np.random.Generator) -> Pixels:
         saturation = 1 + rng.uniform(-self.saturation, self.saturation)
         hue = rng.uniform(-self.hue, self.hue)
         contrast = 1 + rng.uniform(-self.contrast, self.contrast)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+from contextnet_ros.network import ContextNet
 from contextnet_ros.network.blocks import ConvUnit
 
 
@@ -25,7 +26,7 @@ class AuxiliaryHead(nn.Sequential):
 class TrainedNetwork(nn.Module):
     """The network with its auxiliary head, as one module to optimise and to checkpoint."""
 
-    def __init__(self, network: nn.Module, auxiliary: AuxiliaryHead) -> None:
+    def __init__(self, network: ContextNet, auxiliary: AuxiliaryHead) -> None:
         super().__init__()
         self.network = network
         self.auxiliary = auxiliary
@@ -34,4 +35,5 @@ class TrainedNetwork(nn.Module):
         """(N, 3, H, W) -> logits at 1/8 and the auxiliary logits at 1/32 of the size."""
         context = self.network.context_features(images)
         logits = self.network.classify(self.network.detail(images), context)
-        return logits, self.auxiliary(context)
+        auxiliary: torch.Tensor = self.auxiliary(context)
+        return logits, auxiliary

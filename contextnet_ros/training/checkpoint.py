@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import torch
 from torch import nn
@@ -14,19 +14,22 @@ from contextnet_ros.files import UserError, atomic_write
 CHECKPOINT_NAME = "checkpoint.pt"
 
 
-class AveragedWeights:
+Module = TypeVar("Module", bound=nn.Module)
+
+
+class AveragedWeights(Generic[Module]):
     """Exponential moving average of a module's parameters and batch-norm statistics.
 
     Early on the average forgets faster, min(decay, (1 + step) / (10 + step)), so that it does not
     carry the random start along.
     """
 
-    def __init__(self, module: nn.Module, decay: float) -> None:
+    def __init__(self, module: Module, decay: float) -> None:
         self.module = copy.deepcopy(module).eval().requires_grad_(False)
         self.decay = decay
 
     @torch.no_grad()
-    def update(self, module: nn.Module, step: int) -> None:
+    def update(self, module: Module, step: int) -> None:
         decay = min(self.decay, (1 + step) / (10 + step))
         for mine, theirs in zip(
             self.module.state_dict().values(), module.state_dict().values(), strict=True

@@ -11,7 +11,14 @@ import numpy as np
 from tqdm import tqdm
 
 from contextnet_ros.files import UserError
-from contextnet_ros.labels import CAMVID, CITYSCAPES, CITYSCAPES_TO_CAMVID, IGNORE_ID, ClassTable
+from contextnet_ros.labels import (
+    CAMVID,
+    CITYSCAPES,
+    CITYSCAPES_TO_CAMVID,
+    IGNORE_ID,
+    ClassTable,
+    Pixels,
+)
 from contextnet_ros.training.scenes import render_frame
 
 CAMVID_LICENCE = "CamVid labels and frames: CC BY-NC 4.0, personal and research use only"
@@ -29,13 +36,13 @@ class LabelledFrames(ABC):
     def __len__(self) -> int: ...
 
     @abstractmethod
-    def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]: ...
+    def __getitem__(self, index: int) -> tuple[Pixels, Pixels]: ...
 
     @abstractmethod
     def name(self, index: int) -> str:
         """The frame's name, unique in this data set."""
 
-    def __iter__(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    def __iter__(self) -> Iterator[tuple[Pixels, Pixels]]:
         return (self[index] for index in range(len(self)))
 
 
@@ -73,13 +80,10 @@ class CamVid(LabelledFrames):
     def name(self, index: int) -> str:
         return self.pairs[index][0].stem
 
-    def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+    def __getitem__(self, index: int) -> tuple[Pixels, Pixels]:
         image_path, label_path = self.pairs[index]
-        image = cv2.imread(str(image_path), cv2.IMREAD_COLOR)
-        label = cv2.imread(str(label_path), cv2.IMREAD_GRAYSCALE)
-        for path, array in ((image_path, image), (label_path, label)):
-            if array is None:
-                raise UserError(f"{path} is no readable image: copy it again")
+        image = _read(image_path, cv2.IMREAD_COLOR)
+        label = _read(label_path, cv2.IMREAD_GRAYSCALE)
         if image.shape[:2] != label.shape:
             raise UserError(f"{image_path} is {image.shape[:2]}, its label {label.shape}")
         outside = label > self.UNLABELLED
@@ -90,6 +94,13 @@ class CamVid(LabelledFrames):
             )
         label[label == self.UNLABELLED] = IGNORE_ID
         return image, label
+
+
+def _read(path: Path, flags: int) -> Pixels:
+    image = cv2.imread(str(path), flags)
+    if image is None:
+        raise UserError(f"{path} is no readable image: copy it again")
+    return np.asarray(image, np.uint8)
 
 
 class GeneratedScenes(LabelledFrames):
@@ -120,14 +131,14 @@ class GeneratedScenes(LabelledFrames):
     def name(self, index: int) -> str:
         return f"scene_{self.first_seed + index}"
 
-    def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+    def __getitem__(self, index: int) -> tuple[Pixels, Pixels]:
         seed = self.first_seed + index
         # Another moment of every street: the first frame of all would park the same way.
         frame = render_frame(seed, seed % 50, *self.size)
         image, label = frame.image_bgr, frame.label
         if self.table is CAMVID:
             label = CITYSCAPES_TO_CAMVID[label]
-        return image, label
+        return image, np.asarray(label, np.uint8)
 
 
 class InMemory(LabelledFrames):
@@ -138,7 +149,7 @@ class InMemory(LabelledFrames):
         self.licence = source.licence
         self.description = source.description
         self._names = [source.name(index) for index in range(len(source))]
-        self._frames = list(
+        self._frames: list[tuple[Pixels, Pixels]] = list(
             tqdm(source, total=len(source), desc=f"reading {source.description}", delay=2)
         )
 
@@ -148,5 +159,5 @@ class InMemory(LabelledFrames):
     def name(self, index: int) -> str:
         return self._names[index]
 
-    def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+    def __getitem__(self, index: int) -> tuple[Pixels, Pixels]:
         return self._frames[index]

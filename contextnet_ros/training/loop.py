@@ -74,7 +74,9 @@ class Training:
             data_licence="; ".join(sorted({source.licence for source in sources})),
         )
         torch.manual_seed(recipe.seed)
-        self.model = self._initial_model().to(self.device, memory_format=torch.channels_last)
+        self.model = self._initial_model().to(self.device)
+        # Faster for this network on CPUs and on GPUs, with the same results.
+        self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.average = AveragedWeights(self.model, recipe.ema_decay)
         self.optimizer = torch.optim.AdamW(
             parameter_groups(self.model, recipe.weight_decay), lr=recipe.learning_rate
@@ -102,10 +104,8 @@ class Training:
                     f"recipe wants {recipe.variant} with {self.table.name}"
                 )
             network.load_state_dict(start.state_dict())
-        channels = network.context[-1][0].out_channels
-        return TrainedNetwork(
-            network, AuxiliaryHead(channels, self.table.num_classes, recipe.dropout)
-        )
+        auxiliary = AuxiliaryHead(network.context_channels, self.table.num_classes, recipe.dropout)
+        return TrainedNetwork(network, auxiliary)
 
     def _class_weights(self) -> torch.Tensor | None:
         if self.recipe.class_weights is None:
@@ -206,7 +206,7 @@ class Training:
                     f"(now {recipe.learning_rate}); the last checkpoint is in {self.folder}"
                 )
             self.optimizer.zero_grad(set_to_none=True)
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]
             self.optimizer.step()
             self.average.update(self.model, self.step)
             self.step += 1
@@ -280,7 +280,8 @@ def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, An
     """Weight decay on dense convolutions alone: not on depth-wise layers (section 3.1),
     nor on biases and batch normalization.
     """
-    decayed, rest = [], []
+    decayed: list[nn.Parameter] = []
+    rest: list[nn.Parameter] = []
     for module in model.modules():
         for name, parameter in module.named_parameters(recurse=False):
             dense = isinstance(module, nn.Conv2d) and module.groups == 1 and name == "weight"
@@ -305,5 +306,3 @@ class _Means:
 
     def __getitem__(self, name: str) -> float:
         return self.totals.get(name, float("nan")) / max(self.count, 1)
-
-

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
-from contextnet_ros.labels import IGNORE_ID, ClassTable
+from contextnet_ros.labels import IGNORE_ID, ClassTable, Pixels
 
 
 class ConfusionMatrix:
@@ -21,7 +22,7 @@ class ConfusionMatrix:
         self.ignore_id = ignore_id
         self.counts = np.zeros((num_classes, num_classes + 1), np.int64)
 
-    def update(self, prediction: np.ndarray, truth: np.ndarray) -> None:
+    def update(self, prediction: Pixels, truth: Pixels) -> None:
         """Add one image: two (H, W) integer arrays; raises ValueError if they don't match."""
         if prediction.shape != truth.shape:
             raise ValueError(
@@ -37,11 +38,11 @@ class ConfusionMatrix:
             )
         predicted = np.minimum(prediction[scored].astype(np.int64), self.num_classes)
         columns = self.num_classes + 1
-        self.counts += np.bincount(
-            true * columns + predicted, minlength=self.counts.size
-        ).reshape(self.counts.shape)
+        self.counts += np.bincount(true * columns + predicted, minlength=self.counts.size).reshape(
+            self.counts.shape
+        )
 
-    def iou(self) -> np.ndarray:
+    def iou(self) -> npt.NDArray[np.float64]:
         """(num_classes,) intersection over union; nan for a class that neither side has."""
         hits = np.diag(self.counts[:, :-1]).astype(np.float64)
         union = self.counts.sum(1) + self.counts[:, :-1].sum(0) - hits

@@ -30,5 +30,5 @@ def test_size_of_a_frame(text: str, frame: tuple[int, int], expected: tuple[int,
     "text", ["", "half", "scale", "scale x", "scale 0", "scale -1", "long_side 12.5", "frame 2"]
 )
 def test_other_texts_are_refused_with_the_forms_there_are(text: str) -> None:
-    with pytest.raises(ValueError, match="'scale S'.*'long_side N'"):
+    with pytest.raises(ValueError, match=r"'scale S'.*'long_side N'"):
         NetworkSize.parse(text)

@@ -95,7 +95,13 @@ def test_the_loss_falls_on_one_repeated_scene(tmp_path: Path) -> None:
         {
             **RECIPE.to_dict(),
             "train": [
-                {"data": "generated", "first_seed": 5, "num_scenes": 1, "size": [64, 64], "share": 1}
+                {
+                    "data": "generated",
+                    "first_seed": 5,
+                    "num_scenes": 1,
+                    "size": [64, 64],
+                    "share": 1,
+                }
             ],
             "validate": [],
             "steps": 30,

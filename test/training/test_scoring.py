@@ -13,7 +13,9 @@ from contextnet_ros.training.scoring import ConfusionMatrix
 
 def reference_iou(prediction: np.ndarray, truth: np.ndarray, class_id: int) -> float:
     """Intersection over union by set arithmetic over pixels that are not ignored."""
-    pixels = [(int(p), int(t)) for p, t in zip(prediction.flat, truth.flat) if t != 255]
+    pixels = [
+        (int(p), int(t)) for p, t in zip(prediction.flat, truth.flat, strict=True) if t != 255
+    ]
     both = sum(p == class_id and t == class_id for p, t in pixels)
     either = sum(p == class_id or t == class_id for p, t in pixels)
     return both / either if either else math.nan

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+
+from contextnet_ros.training.scenes.kinds import Array, Points
 
 NEAR_M = 0.6
 Seen = tuple[float, float, float]

@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 
 from contextnet_ros.labels import IGNORE_ID
+from contextnet_ros.training.scenes.kinds import Array, Colour, Points
 
 _SUBPIXEL_BITS = 4
 _FAR_OUT = 1.6e7
@@ -54,7 +55,8 @@ def fixed_point(points: Points) -> Array:
     """Pixels (N, 2) as OpenCV wants them, int32 in sixteenths of a pixel."""
     scale, far = 2.0**_SUBPIXEL_BITS, _FAR_OUT
     corners = [
-        (int(max(-far, min(far, u * scale))), int(max(-far, min(far, v * scale)))) for u, v in points
+        (int(max(-far, min(far, u * scale))), int(max(-far, min(far, v * scale))))
+        for u, v in points
     ]
     return np.array(corners, np.int32)
 
@@ -68,7 +70,7 @@ class Canvas:
         self.label = np.full((height, width), IGNORE_ID, np.uint8)
 
     def polygon(
-        self, points: Points | None, colour: Sequence[float], label: int
+        self, points: Points | None, colour: Colour, label: int
     ) -> None:
         """Fill a polygon (N, 2) of pixels; smooth edges in the image, hard ones in the label."""
         if points is None or len(points) < 3:
@@ -141,4 +143,5 @@ def _lit(picture: Array, gain: Array, offset: Array) -> Array:
         matrix[[0, 1, 2], [0, 1, 2]] = gain
         matrix[:3, 3] = np.asarray(offset) / 255
         matrix[3, 3] = 1
-    return cv2.transform(picture, matrix)
+    lit: Array = cv2.transform(picture, matrix)
+    return lit

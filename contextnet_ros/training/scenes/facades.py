@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from contextnet_ros.training.scenes.canvas import Texture
+from contextnet_ros.training.scenes.kinds import Array, Colour
 from contextnet_ros.training.scenes.randomness import noise_patch, stream
 
 PIXELS_PER_M = 26
@@ -13,11 +16,15 @@ STOREY_M = 3.0
 # BGR of walls, as materials are under white light.
 _WALLS = {
     "brick": [(70, 85, 135), (80, 105, 150), (95, 125, 165), (75, 80, 105), (120, 160, 190)],
-    "plaster": [(225, 232, 235), (190, 215, 228), (205, 205, 200), (170, 200, 215), (150, 190, 225)],
+    "plaster": [
+        (225, 232, 235), (190, 215, 228), (205, 205, 200), (170, 200, 215), (150, 190, 225),
+    ],
     "stone": [(150, 170, 180), (120, 135, 142), (165, 185, 200)],
     "panel": [(150, 150, 148), (120, 118, 112), (185, 185, 180), (95, 90, 85)],
 }
-_PAINTS = [(40, 40, 120), (60, 90, 40), (120, 60, 30), (35, 35, 35), (60, 150, 190), (200, 200, 205)]
+_PAINTS = [
+    (40, 40, 120), (60, 90, 40), (120, 60, 30), (35, 35, 35), (60, 150, 190), (200, 200, 205),
+]  # fmt: skip
 
 
 class _Sheet:
@@ -46,7 +53,9 @@ def _grain(rng: np.random.Generator, shape: tuple[int, ...], strength: float) ->
     return strength * noise_patch(rng, shape[0], shape[1], cells=512, octaves=1)[:, :, None]
 
 
-def _window(sheet: _Sheet, rng: np.random.Generator, box: tuple[float, ...], style: dict) -> None:
+def _window(
+    sheet: _Sheet, rng: np.random.Generator, box: tuple[float, ...], style: dict[str, Any]
+) -> None:
     x, y, width, height = box
     sheet.fill(x - 0.12, y - 0.14, width + 0.24, 0.14, style["sill"])
     sheet.fill(x - 0.1, y + height, width + 0.2, 0.18, style["lintel"])
@@ -137,10 +146,10 @@ def facade(seed: int, width_m: float, storeys: int, kind: str) -> Texture:
     material = names[int(rng.choice(len(names), p=weights))]
     colour = _wall(sheet, rng, material)
     white = rng.random() < 0.7
-    style = {
+    style: dict[str, Any] = {
         "sill": colour * rng.uniform(0.7, 1.3),
         "lintel": colour * rng.uniform(0.75, 1.25),
-        "frame": (228, 230, 230) if white else tuple(rng.uniform(25, 95) * np.array([0.9, 1.0, 1.1])),
+        "frame": (228, 230, 230) if white else rng.uniform(25, 95) * np.array([0.9, 1.0, 1.1]),
         "panes": (int(rng.integers(1, 4)), int(rng.integers(1, 4))),
     }
     first = 1 if kind == "shop" else 0
@@ -180,7 +189,7 @@ def facade(seed: int, width_m: float, storeys: int, kind: str) -> Texture:
     return Texture(np.clip(sheet.picture, 0, 255).astype(np.uint8))
 
 
-def blank_wall(seed: int, colour: Colour[float, float, float] | None = None) -> Texture:
+def blank_wall(seed: int, colour: Colour | None = None) -> Texture:
     """A wall without windows, as gables and garden walls have."""
     rng = stream(seed, "wall")
     sheet = _Sheet(8.0, 8.0)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 
 from contextnet_ros.training.scenes import facades, plants
+from contextnet_ros.training.scenes.kinds import Colour, Point
 from contextnet_ros.training.scenes.randomness import stream
 from contextnet_ros.training.scenes.stage import (
     FENCE,
@@ -62,7 +65,7 @@ def draw_sign(stage: Stage, item: Item) -> None:
 
 
 def _sign_face(
-    stage: Stage, rng: np.random.Generator, kind: int, centre: tuple, size: float
+    stage: Stage, rng: np.random.Generator, kind: int, centre: Point, size: float
 ) -> None:
     x, y, s = centre
 
@@ -125,11 +128,9 @@ def draw_traffic_light(stage: Stage, item: Item) -> None:
     low, high, half = 2.35, 3.3, 0.17
 
     def box(grow: float, colour: Colour, nearer: float) -> None:
-        stage.face(
-            [(x - half - grow, low - grow, s - nearer), (x + half + grow, low - grow, s - nearer),
-             (x + half + grow, high + grow, s - nearer), (x - half - grow, high + grow, s - nearer)],
-            colour, TRAFFIC_LIGHT, TO_CAMERA,
-        )  # fmt: skip
+        left, right, at = x - half - grow, x + half + grow, s - nearer
+        stage.face([(left, low - grow, at), (right, low - grow, at), (right, high + grow, at),
+                    (left, high + grow, at)], colour, TRAFFIC_LIGHT, TO_CAMERA)  # fmt: skip
 
     if board:
         box(0.11, (225, 225, 225), 0.08)
@@ -205,7 +206,7 @@ def draw_strip(stage: Stage, strip: Strip) -> None:
     side = 1 if strip.x > 0 else -1
     pieces = max(1, round((strip.s1 - strip.s0) / 5))
     edges = np.linspace(strip.s1, strip.s0, pieces + 1)
-    for s1, s0 in zip(edges[:-1], edges[1:], strict=True):
+    for s1, s0 in pairwise(edges):
         if s1 < stage.camera.s + 0.8:
             continue
         if strip.kind == "hedge":

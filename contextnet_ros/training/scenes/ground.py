@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import cv2
 import numpy as np
 
+from contextnet_ros.training.scenes.kinds import Array
 from contextnet_ros.training.scenes.markings import Markings
 from contextnet_ros.training.scenes.randomness import noise_tile, stream
 from contextnet_ros.training.scenes.stage import (
@@ -65,7 +68,9 @@ class Ground:
         rows = int(np.clip(np.floor(camera.horizon_px) + 1, 0, canvas.height))
         canvas.image[rows:] = stage.tone(self.grass, UP, camera.s + 40)
         canvas.label[rows:] = TERRAIN
-        s = np.concatenate([np.linspace(near, near + 40, 18), np.linspace(near + 44, near + SEEN_M, 24)])
+        s = np.concatenate(
+            [np.linspace(near, near + 40, 18), np.linspace(near + 44, near + SEEN_M, 24)]
+        )
         for side in (-1, 1):
             kerb, back = world.kerb(side), world.back(side)
             inner = kerb + world.verge[side]
@@ -85,7 +90,7 @@ class Ground:
                      (flare, 0, s1), (kerb, 0, s1 + 1.6)],
                     self.asphalt * 0.97, ROAD, UP,
                 )  # fmt: skip
-                for at in np.arange(s0, s1 - 0.4, 0.9):
+                for at in np.arange(s0, s1 - 0.4, 0.9).tolist():
                     x0, x1 = kerb + street.side * 0.15, kerb + street.side * 0.4
                     corners = [(x0, at), (x1, at), (x1, at + 0.5), (x0, at + 0.5)]
                     self.markings.mark(stage, corners)
@@ -97,7 +102,7 @@ class Ground:
         kerb_tone = 0.5 * (self.paving + 165)
         for side in (-1, 1):
             x = side * world.kerb(side)
-            for s0, s1 in zip(s[:-1], s[1:], strict=True):
+            for s0, s1 in pairwise(s.tolist()):
                 if s0 > camera.s + 70:
                     break
                 middle = 0.5 * (s0 + s1)
@@ -173,4 +178,7 @@ def _factor(relative: Array) -> Array:
 
 
 def _sample(tile: Array, map_x: Array, map_y: Array) -> Array:
-    return cv2.remap(tile, map_x, map_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP)
+    taken: Array = cv2.remap(
+        tile, map_x, map_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP
+    )
+    return taken

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from contextnet_ros.training.scenes import facades
+from contextnet_ros.training.scenes.kinds import Array
 from contextnet_ros.training.scenes.randomness import fractal_noise, stream
 from contextnet_ros.training.scenes.stage import BUILDING, TO_CAMERA, VEGETATION, Stage
 from contextnet_ros.training.scenes.things import Building
@@ -23,10 +24,11 @@ def draw_building(stage: Stage, house: Building) -> None:
     ridge_x, ridge_y = front + side * 4.0, height + float(rng.uniform(1.8, 3.6))
     s0, s1 = house.s0, house.s1
     style = house.seed % 7
-    gable = stage.texture(("gable", style), lambda: facades.blank_wall(style * 31 + stage.world.seed))
+    seed = stage.world.seed
+    gable = stage.texture(("gable", style), lambda: facades.blank_wall(style * 31 + seed))
     across = (float(-side), 0.0, 0.0)
     if house.pitched:
-        tiles = stage.texture(("roof", style), lambda: facades.roof(style * 17 + stage.world.seed))
+        tiles = stage.texture(("roof", style), lambda: facades.roof(style * 17 + seed))
         corners = [(ridge_x, ridge_y, s1), (ridge_x, ridge_y, s0),
                    (front - side * 0.2, height - 0.1, s0), (front - side * 0.2, height - 0.1, s1)]
         if side > 0:
@@ -34,15 +36,15 @@ def draw_building(stage: Stage, house: Building) -> None:
         tone = gable.mean
         stage.face([(front, height, s0), (ridge_x, ridge_y, s0), (back, height, s0)],
                    tone, BUILDING, TO_CAMERA)  # fmt: skip
-        stage.sheet(tiles, corners if side < 0 else _flip(corners), BUILDING,
+        stage.sheet(tiles, corners, BUILDING,
                     (-0.6 * side, 0.8, 0.0))  # fmt: skip
         if rng.random() < 0.7:
             _chimney(stage, ridge_x, ridge_y, float(rng.uniform(s0 + 0.5, s1 - 0.5)), tone)
     elif rng.random() < 0.5:
         top = height + 2.0
-        inset = side * 2.5
-        stage.face([(front + inset, height, s0 + 1), (back, height, s0 + 1), (back, top, s0 + 1),
-                    (front + inset, top, s0 + 1)], (120, 120, 120), BUILDING, TO_CAMERA)  # fmt: skip
+        near = front + side * 2.5
+        stage.face([(near, height, s0 + 1), (back, height, s0 + 1), (back, top, s0 + 1),
+                    (near, top, s0 + 1)], (120, 120, 120), BUILDING, TO_CAMERA)  # fmt: skip
     if s0 > stage.camera.s + 1.0:
         left, right = (back, front) if side < 0 else (front, back)
         corners = [(left, height, s0), (right, height, s0), (right, 0, s0), (left, 0, s0)]
@@ -57,16 +59,9 @@ def draw_building(stage: Stage, house: Building) -> None:
     stage.sheet(wall, corners, BUILDING, across)
 
 
-def _flip(corners: list) -> list:
-    return corners
-
-
 def _chimney(stage: Stage, x: float, y: float, s: float, tone: Array) -> None:
-    for label_normal, points in (
-        (TO_CAMERA, [(x - 0.5, y - 1, s), (x + 0.5, y - 1, s), (x + 0.5, y + 1.1, s),
-                     (x - 0.5, y + 1.1, s)]),
-    ):  # fmt: skip
-        stage.face(points, tone * 0.8, BUILDING, label_normal)
+    stack = [(x - 0.5, y - 1, s), (x + 0.5, y - 1, s), (x + 0.5, y + 1.1, s), (x - 0.5, y + 1.1, s)]
+    stage.face(stack, tone * 0.8, BUILDING, TO_CAMERA)
     for pot in (-0.25, 0.2):
         stage.face([(x + pot, y + 1.1, s), (x + pot + 0.2, y + 1.1, s), (x + pot + 0.2, y + 1.6, s),
                     (x + pot, y + 1.6, s)], (60, 85, 140), BUILDING, TO_CAMERA)  # fmt: skip
@@ -93,16 +88,16 @@ def draw_skyline(stage: Stage) -> None:
         top = rng.uniform(0.018, 0.05)
         left = camera.centre_px + focal * (middle - half - heading)
         right = camera.centre_px + focal * (middle + half - heading)
-        v = camera.horizon_px - focal * top
-        ridge = v - focal * 0.008 * float(rng.random() < 0.6)
+        eaves = camera.horizon_px - focal * top
+        ridge = eaves - focal * 0.008 * float(rng.random() < 0.6)
         colour = rng.uniform(90, 190) * np.array([0.9, 0.97, 1.05])
         tone = stage.tone(colour, (0, 0.4, -0.6), camera.s + 165)
-        outline = np.array([(left, low), (left, v), ((left + right) / 2, ridge), (right, v),
+        outline = np.array([(left, low), (left, eaves), ((left + right) / 2, ridge), (right, eaves),
                             (right, low)])  # fmt: skip
         canvas.polygon(outline, tone, BUILDING)
         for column in range(4):
             x = left + (column + 0.3) * (right - left) / 4
             pane = (right - left) / 10
-            window = np.array([(x, v + 4 * pane / 3), (x + pane, v + 4 * pane / 3),
-                               (x + pane, v + 3 * pane), (x, v + 3 * pane)])  # fmt: skip
+            top_v, low_v = eaves + 4 * pane / 3, eaves + 3 * pane
+            window = [(x, top_v), (x + pane, top_v), (x + pane, low_v), (x, low_v)]
             canvas.polygon(window, [0.78 * part for part in tone], BUILDING)

@@ -10,6 +10,7 @@ import numpy as np
 
 from contextnet_ros.training.scenes.camera import Camera
 from contextnet_ros.training.scenes.canvas import Canvas
+from contextnet_ros.training.scenes.kinds import Array
 from contextnet_ros.training.scenes.randomness import noise_tile, pick, stream
 
 SKY_ID = 10
@@ -199,4 +200,5 @@ def develop(image: Array, light: Light, index: int) -> Array:
     block = np.round(block).astype(np.int16)
     turns_y, turns_x = -(-height // 256), -(-width // 256)
     grain = np.tile(block, (turns_y, turns_x, 1))[:height, :width]
-    return cv2.add(image, grain, dtype=cv2.CV_8U)
+    noisy: Array = cv2.add(image, grain, dtype=cv2.CV_8U)
+    return noisy

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
+from contextnet_ros.training.scenes.kinds import Array, Colour
 from contextnet_ros.training.scenes.randomness import stream
 from contextnet_ros.training.scenes.stage import ROAD, UP, Stage
 
@@ -17,7 +20,9 @@ class Markings:
     def __init__(self, seed: int, asphalt: Array, paint: float) -> None:
         self.seed, self.asphalt, self.paint = seed, asphalt, paint
 
-    def mark(self, stage: Stage, corners: list, colour: Colour = _WHITE) -> None:
+    def mark(
+        self, stage: Stage, corners: Sequence[tuple[float, float]], colour: Colour = _WHITE
+    ) -> None:
         """Paint a polygon of (x, s) on the road."""
         points = [(x, 0.0, s) for x, s in corners]
         worn = np.asarray(colour) * self.paint + self.asphalt * (1 - self.paint)
@@ -25,7 +30,7 @@ class Markings:
 
     def _dashes(
         self, stage: Stage, x: float, length: float, gap: float, width: float = 0.11,
-        colour: Colour = _WHITE, skip: list | None = None, reach: float = 90.0,
+        colour: Colour = _WHITE, skip: list[tuple[float, float]] | None = None, reach: float = 90.0,
     ) -> None:  # fmt: skip
         camera_s = stage.camera.s
         period = length + gap
@@ -40,11 +45,12 @@ class Markings:
                 )  # fmt: skip
             at += period
 
-    def draw(self, stage: Stage, gaps: list) -> None:
+    def draw(self, stage: Stage, gaps: list[tuple[int, float, float]]) -> None:
         """Draw all markings; gaps are the sides and stretches where another road comes in."""
         world, draw = stage.world, stage.world.markings
-        crossings = [c for c in stage.world.chunks(stage.camera.s) if c.crossing_s is not None]
-        skip = [(c.crossing_s - 4.0, c.crossing_s + 4.0) for c in crossings]
+        chunks = world.chunks(stage.camera.s)
+        crossings = [(c.crossing_s, c.lights) for c in chunks if c.crossing_s is not None]
+        skip = [(at - 4.0, at + 4.0) for at, _ in crossings]
         if draw[0] < 0.85:
             length, gap = [(2.0, 4.0), (4.0, 2.0), (1.0, 5.0), (6.0, 0.0)][int(draw[1] * 4)]
             self._dashes(stage, 0.0, length, gap, 0.12, skip=skip)
@@ -53,7 +59,7 @@ class Markings:
                 self._dashes(stage, side * world.lane_m, 1.5, 4.5, skip=skip)
         for side in (-1, 1):
             edge = side * (world.lanes * world.lane_m + 0.02)
-            hidden = skip + [(low, high) for gap, low, high in gaps if gap == side]
+            hidden = [*skip, *((low, high) for gap, low, high in gaps if gap == side)]
             kerb = side * (world.kerb(side) - 0.22)
             if world.parking[side] and draw[2] < 0.6:
                 self._dashes(stage, edge, 1.0, 1.0, 0.1, skip=hidden)
@@ -62,8 +68,8 @@ class Markings:
                     self._dashes(stage, kerb - shift, 3.0, 0.0, 0.08, _YELLOW, hidden)
             elif not world.parking[side] and draw[3] < 0.75:
                 self._dashes(stage, kerb, 3.0, 0.0, 0.1, skip=hidden)
-        for chunk in crossings:
-            self._crossing(stage, chunk.crossing_s, chunk.lights)
+        for at, lights in crossings:
+            self._crossing(stage, at, lights)
         self._arrows(stage)
         self._covers(stage)
 
@@ -72,12 +78,12 @@ class Markings:
         left, right = -world.kerb(-1), world.kerb(1)
         if lights:
             for at in (s - 1.3, s + 1.3):
-                for x in np.arange(left + 0.3, right - 0.3, 0.7):
+                for x in np.arange(left + 0.3, right - 0.3, 0.7).tolist():
                     self.mark(
                         stage, [(x, at), (x + 0.3, at), (x + 0.3, at + 0.3), (x, at + 0.3)]
                     )
         else:
-            for number, x in enumerate(np.arange(left + 0.3, right - 0.5, 0.6)):
+            for number, x in enumerate(np.arange(left + 0.3, right - 0.5, 0.6).tolist()):
                 if number % 2 == 0:
                     self.mark(
                         stage, [(x, s - 1.4), (x + 0.6, s - 1.4), (x + 0.6, s + 1.4), (x, s + 1.4)]

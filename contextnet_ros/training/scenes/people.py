@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 
+from contextnet_ros.training.scenes.kinds import Array, Point
 from contextnet_ros.training.scenes.randomness import stream
 from contextnet_ros.training.scenes.stage import BICYCLE, KERB_M, PERSON, RIDER, Stage
 from contextnet_ros.training.scenes.things import Item
@@ -18,7 +21,7 @@ _SKIN = ((150, 175, 220), (120, 150, 200), (70, 95, 140), (50, 65, 95), (165, 19
 _HAIR = ((25, 28, 32), (40, 55, 80), (60, 100, 140), (120, 125, 130), (20, 20, 22))
 
 
-def _choose(rng: np.random.Generator, colours: tuple) -> Array:
+def _choose(rng: np.random.Generator, colours: tuple[tuple[int, int, int], ...]) -> Array:
     return np.array(colours[int(rng.integers(len(colours)))], np.float64) * rng.uniform(0.75, 1.2)
 
 
@@ -39,7 +42,7 @@ def draw_person(stage: Stage, item: Item) -> None:
         x, s = (forward * item.facing, aside) if across else (aside, forward * item.facing)
         return item.x + x * size, base + up * size, item.s + s * size
 
-    def limb(a: tuple, b: tuple, width: float, colour: Array) -> None:
+    def limb(a: Point, b: Point, width: float, colour: Array) -> None:
         stage.bar(at(*a), at(*b), width * size, colour, PERSON)
 
     skirt = rng.random() < 0.15
@@ -53,12 +56,11 @@ def draw_person(stage: Stage, item: Item) -> None:
         limb(knee, foot, 0.13, skin if skirt else trousers * 0.95)
         limb((foot[0] - 0.05, foot[1] - 0.03, foot[2]), (foot[0] + 0.14, 0.04 + lift, foot[2]),
              0.09, np.array([30, 30, 32]))  # fmt: skip
-    far_arm, near_arm = (1, -1)
-    for side in (far_arm, near_arm):
+    for side in (1, -1):
         swing = -side * stride * 0.7
         hand = (swing + 0.05, 0.78, 0.27 * side)
         elbow = (0.4 * swing - 0.03, 1.08, 0.27 * side)
-        if side == near_arm:
+        if side == -1:
             low = 0.55 if skirt or long_coat else 0.82
             half = 0.5 * wide
             torso = [(-half, 1.40), (half, 1.40), (half * 1.02, 1.1), (half * 1.08, low),
@@ -81,8 +83,8 @@ def draw_person(stage: Stage, item: Item) -> None:
         stage.disc(at(0, 1.60, 0), 0.095 * size, 0.115 * size, hair, PERSON)
     if rng.random() < 0.3:
         bag = _choose(rng, _CLOTHES)
-        side = 0.28 if rng.random() < 0.5 else -0.28
-        stage.disc(at(0, 0.85, side), 0.13 * size, 0.19 * size, bag, PERSON, 4, np.pi / 4)
+        hip = 0.28 if rng.random() < 0.5 else -0.28
+        stage.disc(at(0, 0.85, hip), 0.13 * size, 0.19 * size, bag, PERSON, 4, np.pi / 4)
 
 
 def _ring(
@@ -95,7 +97,7 @@ def _ring(
     points = list(zip(x, y, s, strict=True))
     step = 1 if stage.camera.focal_px / (item.s - stage.camera.s) > 25 else 2
     points = points[::step]
-    for a, b in zip(points[:-1], points[1:], strict=True):
+    for a, b in pairwise(points):
         stage.bar(a, b, 0.05, colour, BICYCLE)
 
 
@@ -108,9 +110,8 @@ def draw_bicycle(stage: Stage, item: Item) -> None:
     tyre = np.array([28.0, 28.0, 28.0])
     base = KERB_M if abs(item.x) > stage.world.kerb(1 if item.x > 0 else -1) else 0.0
     lean = 0.12 if base else 0.0
-    placed = item
     for centre in (-0.52, 0.52):
-        _ring(stage, placed, centre, 0.33, tyre, lean)
+        _ring(stage, item, centre, 0.33, tyre, lean)
 
     def at(forward: float, up: float, aside: float = 0.0) -> tuple[float, float, float]:
         return item.x + aside + lean * up, up, item.s + item.facing * forward
@@ -146,8 +147,9 @@ def draw_rider(stage: Stage, item: Item) -> None:
         knee = (0.22 + 0.05 * np.cos(turn), 0.72 + 0.10 * np.sin(turn), 0.14 * side)
         stage.bar(at(-0.2, 0.97, 0.1 * side), at(*knee), 0.17, trousers, RIDER)
         stage.bar(at(*knee), at(*pedal), 0.13, trousers * 0.95, RIDER)
-        stage.bar(at(pedal[0] - 0.05, pedal[1] - 0.02, pedal[2]),
-                  at(pedal[0] + 0.16, pedal[1] - 0.03, pedal[2]), 0.1, (30, 30, 32), RIDER)  # fmt: skip
+        heel = at(pedal[0] - 0.05, pedal[1] - 0.02, pedal[2])
+        toe = at(pedal[0] + 0.16, pedal[1] - 0.03, pedal[2])
+        stage.bar(heel, toe, 0.1, (30, 30, 32), RIDER)
     torso = [(-0.22, 0.95, -0.18), (0.1, 1.42, -0.22), (0.1, 1.42, 0.22), (-0.22, 0.95, 0.18)]
     stage.bar(at(-0.22, 0.93, 0), at(0.1, 1.4, 0), 0.36, coat, RIDER)
     stage.face([at(*point) for point in torso], coat * 0.95, RIDER)

@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 
 from contextnet_ros.training.scenes.canvas import Texture
+from contextnet_ros.training.scenes.kinds import Array
 from contextnet_ros.training.scenes.randomness import noise_patch, stream
 
 _GREENS = [(46, 92, 74), (52, 102, 70), (40, 78, 64), (60, 112, 102), (60, 90, 92), (52, 98, 118)]
@@ -31,8 +32,8 @@ def _branch(
     ends = [(round(root[0] * 16), round(root[1] * 16)), (round(tip[0] * 16), round(tip[1] * 16))]
     tone = bark * rng.uniform(0.75, 1.2)
     thickness = max(1, round(width))
-    cv2.line(colour, *ends, tone.tolist(), thickness + 1, cv2.LINE_8, 4)
-    cv2.line(alpha, *ends, 1.0, thickness, cv2.LINE_8, 4)
+    cv2.line(colour, ends[0], ends[1], tone.tolist(), thickness + 1, cv2.LINE_8, 4)
+    cv2.line(alpha, ends[0], ends[1], 1.0, thickness, cv2.LINE_8, 4)
     if depth == 0:
         return
     for turn in rng.uniform(0.2, 0.7, 3) * np.array([-1, 1, rng.choice([-0.4, 0.4])]):

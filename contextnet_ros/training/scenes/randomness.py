@@ -8,6 +8,8 @@ from functools import lru_cache
 import cv2
 import numpy as np
 
+from contextnet_ros.training.scenes.kinds import Array
+
 
 def stream(seed: int, *purpose: int | str) -> np.random.Generator:
     """A generator for one purpose; drawing from it never shifts what another purpose gets."""
@@ -37,10 +39,11 @@ def fractal_noise(
         move = np.array([[step_x, 0, -3 * step_x], [0, step_y, -3 * step_y]], np.float32)
         move[:, 2] += 0.5 * (np.array([step_x, step_y], np.float32) - 1)
         total += fall**octave * cv2.warpAffine(grid, move, (width, height), flags=cv2.INTER_LINEAR)
-    return (total - total.mean()) / max(float(total.std()), 1e-6)
+    even: Array = (total - total.mean()) / max(float(total.std()), 1e-6)
+    return even
 
 
-@lru_cache(maxsize=8)
+@lru_cache(maxsize=32)
 def _tile(cells: int, octaves: int) -> Array:
     return fractal_noise(stream(0, "tile", cells, octaves), 512, 512, cells, octaves, 0.7)
 

@@ -20,13 +20,15 @@ from contextnet_ros.training.scenes.furniture import (
     draw_traffic_light,
     draw_tree,
 )
-from contextnet_ros.training.scenes.ground import Ground, cast_shadows, contact_shadows
+from contextnet_ros.training.scenes.ground import Ground
 from contextnet_ros.training.scenes.houses import draw_building, draw_skyline
+from contextnet_ros.training.scenes.kinds import Array, Key
 from contextnet_ros.training.scenes.light import Light, Sky, develop, make_light
 from contextnet_ros.training.scenes.people import draw_bicycle, draw_person, draw_rider
+from contextnet_ros.training.scenes.shadows import cast_shadows, contact_shadows
 from contextnet_ros.training.scenes.stage import Stage
-from contextnet_ros.training.scenes.vehicles import draw_vehicle
 from contextnet_ros.training.scenes.things import Building, Item, Strip
+from contextnet_ros.training.scenes.vehicles import draw_vehicle
 from contextnet_ros.training.scenes.world import SEEN_M, World
 
 _DRAW: dict[str, Callable[[Stage, Item], None]] = {
@@ -83,7 +85,7 @@ class _Scene:
         self.light: Light = make_light(seed)
         self.sky = Sky(self.light)
         self.ground = Ground(seed)
-        self.textures: dict[tuple, Texture] = {}
+        self.textures: dict[Key, Texture] = {}
 
     def frame(self, index: int, height: int, width: int, fps: float) -> SceneFrame:
         camera = self.world.camera(index, fps, height, width)

@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 
 from contextnet_ros.training.scenes.canvas import fixed_point
+from contextnet_ros.training.scenes.kinds import Array, Footprints
 from contextnet_ros.training.scenes.stage import Stage
 from contextnet_ros.training.scenes.things import Building, Item
 
@@ -65,8 +66,8 @@ def cast_shadows(
             middle = np.array([item.x, 0, item.s]) + 4.5 * np.array([reach[0], 0, reach[2]])
             angle = np.arange(12) * (2 * np.pi / 12)
             size = 2.4 + 0.5 * np.sin(3 * angle + item.seed)
-            lifted = middle + np.column_stack([size * np.cos(angle), 0 * angle, size * np.sin(angle)])
-            fill(lifted, share)
+            crown = np.column_stack([size * np.cos(angle), 0 * angle, size * np.sin(angle)])
+            fill(middle + crown, share)
             continue
         fill(np.vstack([base, lifted]), share)
     for house in buildings:

@@ -10,6 +10,7 @@ import numpy as np
 
 from contextnet_ros.training.scenes.camera import NEAR_M, Camera
 from contextnet_ros.training.scenes.canvas import Canvas, Texture
+from contextnet_ros.training.scenes.kinds import Array, Colour, Key, Point, Points
 from contextnet_ros.training.scenes.light import Light
 from contextnet_ros.training.scenes.world import World
 
@@ -31,23 +32,24 @@ class Stage:
     camera: Camera
     light: Light
     world: World
-    textures: dict[tuple, Texture]
-    gains: dict[tuple, tuple[float, ...]] = field(default_factory=dict)
+    textures: dict[Key, Texture]
+    gains: dict[Point, tuple[float, ...]] = field(default_factory=dict)
 
-    def texture(self, key: tuple, make: Callable[[], Texture]) -> Texture:
+    def texture(self, key: Key, make: Callable[[], Texture]) -> Texture:
         """A texture of this scene, made the first time it is asked for."""
         if key not in self.textures:
             self.textures[key] = make()
         return self.textures[key]
 
     def tone(
-        self, colour: Sequence[float], normal: tuple[float, float, float], s: float
+        self, colour: Colour, normal: Point, s: float
     ) -> tuple[float, ...]:
         """The colour that is seen of a surface of this colour, normal and place."""
         light = self.light
         gain = self.gains.get(normal)
         if gain is None:
-            gain = self.gains[normal] = tuple(light.shade(normal).tolist())
+            gain = tuple(light.shade(normal).tolist())
+            self.gains[normal] = gain
         haze = light.haze(s - self.camera.s)
         clear, sky = 1 - haze, light.sky_low
         return (
@@ -59,9 +61,9 @@ class Stage:
     def face(
         self,
         points: Points,
-        colour: Sequence[float],
+        colour: Colour,
         label: int,
-        normal: tuple[float, float, float] = FLAT,
+        normal: Point = FLAT,
     ) -> None:
         """Draw a flat polygon of street points (x, y, s)."""
         outline = self.camera.outline(points)
@@ -74,9 +76,9 @@ class Stage:
         start: Sequence[float],
         end: Sequence[float],
         width_m: float,
-        colour: Sequence[float],
+        colour: Colour,
         label: int,
-        normal: tuple[float, float, float] = FLAT,
+        normal: Point = FLAT,
     ) -> None:
         """Draw a round bar between two street points, as wide from every side."""
         first, second = self.camera.see(*start), self.camera.see(*end)
@@ -98,11 +100,11 @@ class Stage:
         centre: Sequence[float],
         radius_x_m: float,
         radius_y_m: float,
-        colour: Sequence[float],
+        colour: Colour,
         label: int,
         corners: int = 14,
         turn: float = 0.0,
-        normal: tuple[float, float, float] = FLAT,
+        normal: Point = FLAT,
     ) -> None:
         """Draw an ellipse, or a polygon of few corners, that faces the camera."""
         seen = self.camera.see(*centre)
@@ -120,7 +122,7 @@ class Stage:
         texture: Texture,
         corners: Points,
         label: int,
-        normal: tuple[float, float, float],
+        normal: Point,
         dim: float = 1.0,
     ) -> None:
         """Put a texture on a quad of street points: top left, top right, then the lower two.

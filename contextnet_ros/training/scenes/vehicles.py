@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
+from contextnet_ros.training.scenes.kinds import Array, Colour
 from contextnet_ros.training.scenes.randomness import stream
 from contextnet_ros.training.scenes.stage import BUS, CAR, TO_CAMERA, TRUCK, UP, Stage
 from contextnet_ros.training.scenes.things import Item
@@ -144,7 +145,7 @@ class _Solid:
     def face(
         self,
         points: Points3,
-        colour: Sequence[float],
+        colour: Colour,
         normal: tuple[float, float, float],
     ) -> None:
         """Draw one surface."""
@@ -158,7 +159,7 @@ class _Solid:
         half = 0.5 * self.body.width
         side = -1.0 if centre[0] > half else 1.0 if centre[0] < -half else 0.0
         outline = self.body.outline
-        faces = list(zip(outline[:-1], outline[1:], strict=True))
+        faces = list(pairwise(outline))
         # The near end of the outline is its first point when the vehicle drives away.
         if self.item.facing > 0:
             faces = faces[::-1]
@@ -214,8 +215,8 @@ class _Solid:
         elif kind == "end":
             self._end(quad, start[0] < 0, normal)
 
-    def _end(self, quad: list, rear: bool, normal: tuple[float, float, float]) -> None:
-        def patch(a0: float, a1: float, b0: float, b1: float, colour: Sequence[float]) -> None:
+    def _end(self, quad: Points3, rear: bool, normal: tuple[float, float, float]) -> None:
+        def patch(a0: float, a1: float, b0: float, b1: float, colour: Colour) -> None:
             if not rear:
                 a0, a1 = 1 - a0, 1 - a1
             corners = ((a0, b0), (a1, b0), (a1, b1), (a0, b1))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 
 from contextnet_ros.training.scenes.camera import Bend, Camera
@@ -12,6 +14,8 @@ CHUNK_M = 40.0
 SEEN_M = 190.0
 
 
+# Kind, x, s relative to the camera at time 0, speed, cycle length, seed, phase.
+Actor = tuple[str, float, float, float, float, int, float]
 _ZONES = {
     "city": {"shop": 0.5, "terrace": 0.25, "office": 0.25},
     "town": {"shop": 0.25, "terrace": 0.5, "garden": 0.15, "park": 0.1},
@@ -104,12 +108,12 @@ class World:
                 edges.append(edges[-1] + float(rng.uniform(5.5, 13)))
             edges.append(end)
             gap = int(rng.integers(len(edges) - 1)) if rng.random() < 0.28 else -1
-            for place, (s0, s1) in enumerate(zip(edges[:-1], edges[1:], strict=True)):
+            for place, (s0, s1) in enumerate(pairwise(edges)):
                 if place == gap:
                     chunk.side_streets.append(SideStreet(side, s0, s1))
                 else:
                     self._plot(chunk, rng, side, s0, s1, zone)
-            self._furnish(chunk, rng, side, begin, zone)
+            self._furnish(chunk, rng, side, begin)
         return chunk
 
     def _plot(
@@ -149,7 +153,7 @@ class World:
                 )
 
     def _furnish(
-        self, chunk: Chunk, rng: np.random.Generator, side: int, begin: float, zone: str
+        self, chunk: Chunk, rng: np.random.Generator, side: int, begin: float
     ) -> None:
         kerb, back = self.kerb(side), self.back(side)
 
@@ -171,12 +175,14 @@ class World:
         if rng.random() < 0.2:
             put("box", back - 0.4, begin + float(rng.uniform(2, 38)))
         if rng.random() < 0.25:
-            put("bicycle", back - 0.5, begin + float(rng.uniform(2, 38)), rng.choice([-1, 1]))
+            at_s = begin + float(rng.uniform(2, 38))
+            put("bicycle", back - 0.5, at_s, float(rng.choice([-1, 1])))
         trees = {"city": 0.25, "town": 0.4, "suburb": 0.6, "edge": 0.6}[self.area]
         if rng.random() < trees:
             x = kerb + (0.5 * self.verge[side] if self.verge[side] else 0.8)
-            for s in np.arange(begin + rng.uniform(2, 12), begin + CHUNK_M, rng.uniform(9, 16)):
-                put("tree", x, float(s))
+            at = np.arange(begin + rng.uniform(2, 12), begin + CHUNK_M, rng.uniform(9, 16))
+            for tree_s in at.tolist():
+                put("tree", x, tree_s)
         if rng.random() < 0.22:
             s0 = begin + float(rng.uniform(0, 15))
             chunk.strips.append(
@@ -197,11 +203,11 @@ class World:
             put("beacon", kerb + 0.35, chunk.crossing_s + 2.2)
         for _ in range(int(rng.poisson(0.7 * self.crowd))):
             put("stander", kerb + float(rng.uniform(0.8, max(0.9, back - kerb - 0.3))),
-                begin + float(rng.uniform(0, CHUNK_M)), rng.choice([-1, 1]))  # fmt: skip
+                begin + float(rng.uniform(0, CHUNK_M)), float(rng.choice([-1, 1])))  # fmt: skip
 
-    def _make_traffic(self, rng: np.random.Generator) -> list[tuple]:
-        """Each actor: kind, x, s relative to the camera at time 0, speed, cycle length, seed."""
-        actors: list[tuple] = []
+    def _make_traffic(self, rng: np.random.Generator) -> list[Actor]:
+        """All that will ever move; `actors` says where at what time."""
+        actors: list[Actor] = []
         lane = self.lane_m
         kinds = {"car": 0.74, "van": 0.12, "truck": 0.06, "bus": 0.08}
         side = self.drive_side

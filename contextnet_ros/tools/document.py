@@ -1,0 +1,152 @@
+"""Fill the figures into the documents from committed results: `make docs`.
+
+A document holds blocks between `<!-- KIND FILE ... -->` and `<!-- end -->`; what stands between
+is replaced. Kinds: `scores` (IoU per class, a column for each result of contextnet-eval), `demo`
+(what a demo.json says), `header` (recipe and licence out of a weight file).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from contextnet_ros.files import UserError, atomic_write, run_command
+from contextnet_ros.network import NetworkSize, count_parameters, load_weights
+
+_BLOCK = re.compile(r"(<!-- (?P<kind>\w+) (?P<files>[^>]+?) -->\n).*?(<!-- end -->)", re.DOTALL)
+
+
+def fill(text: str, root: Path) -> str:
+    """The document with every block made anew; raises UserError for a block that can't be."""
+
+    def block(match: re.Match[str]) -> str:
+        kind = match["kind"]
+        if kind not in _KINDS:
+            raise UserError(f"block {kind!r} is unknown; known: {', '.join(sorted(_KINDS))}")
+        paths = [root / name for name in match["files"].split()]
+        for path in paths:
+            if not path.is_file():
+                raise UserError(f"block {kind!r} names {path}, which does not exist")
+        return f"{match[1]}{_KINDS[kind](paths)}\n{match[4]}"
+
+    return _BLOCK.sub(block, text)
+
+
+def scores_table(paths: Sequence[Path]) -> str:
+    """IoU in percent: a row for each class, a column for each result."""
+    results = [json.loads(path.read_text()) for path in paths]
+    lines = ["| " + " | ".join(["class", *(_heading(r) for r in results)]) + " |"]
+    lines.append("|---" * (len(results) + 1) + "|")
+    for name in results[0]["iou_percent"]:
+        values = [_percent(result["iou_percent"].get(name)) for result in results]
+        lines.append("| " + " | ".join([name, *values]) + " |")
+    means = [f"**{_percent(result['miou_percent'])}**" for result in results]
+    lines.append("| " + " | ".join(["**mIoU**", *means]) + " |")
+    notes = [f"`{p.name}`: {measured(r)}" for p, r in zip(paths, results, strict=True)]
+    return "\n".join(lines) + "\n\n" + "\\\n".join(notes)
+
+
+def _heading(result: dict[str, Any]) -> str:
+    return f"{result['model']}: {result['data']}, seen at {result['network_size']}"
+
+
+def _percent(value: float | None) -> str:
+    return "-" if value is None else f"{value:.1f} %"
+
+
+def measured(result: dict[str, Any]) -> str:
+    """Device, versions, commit and date of a result in one line."""
+    origin = result["provenance"]
+    versions = ", ".join(f"{k} {v}" for k, v in origin["versions"].items() if v is not None)
+    return (
+        f"{origin['device']}, {origin['cpus']} CPUs; {versions}; "
+        f"commit {str(origin['commit'])[:12]}; {origin['date'][:10]}"
+    )
+
+
+def demo_table(paths: Sequence[Path]) -> str:
+    """Rate, latency, every frame's fate and mIoU of demonstration runs, a row each."""
+    lines = [
+        "| input | frames answered | rate | latency p50 | latency p99 | mIoU |",
+        "|---|---|---|---|---|---|",
+    ]
+    notes = []
+    for path in paths:
+        report = json.loads(path.read_text())
+        frames, delay, score = report["frames"], report["latency"], report["score"]
+        miou = "no truth" if score is None else _percent(score["miou_percent"])
+        lines.append(
+            f"| {report['input']['source']}, {', '.join(report['input']['sizes'])} "
+            f"| {frames['monitored']} of {frames['in_bag']} | {report['sent_hz']:.1f} Hz "
+            f"| {delay['p50_ms']:.0f} ms | {delay['p99_ms']:.0f} ms | {miou} |"
+        )
+        notes.append(f"`{path.name}`: {measured(report)}")
+    return "\n".join(lines) + "\n\n" + "\\\n".join(notes)
+
+
+def header_block(paths: Sequence[Path]) -> str:
+    """Size, cost, licence and recipe that a weight file carries."""
+    (path,) = paths
+    network, header = load_weights(path)
+    recipe = yaml.safe_dump(header.recipe, sort_keys=False, default_flow_style=None).rstrip()
+    return "\n".join(
+        [
+            f"- network: {header.variant}, {count_parameters(network):,} parameters, "
+            f"{header.table.num_classes} classes ({', '.join(header.table.names)})",
+            f"- network size: {header.network_size} ({_seen(header.network_size)}), "
+            f"{header.network_size.interpolation} interpolation",
+            f"- data: {header.data_licence}",
+            f"- package version: {header.package_version}",
+            "",
+            "```yaml",
+            recipe,
+            "```",
+        ]
+    )
+
+
+def _seen(size: NetworkSize) -> str:
+    shapes = [(360, 480), (1080, 1920), (1024, 2048)]
+    seen = (f"{h} x {w} is seen as {' x '.join(map(str, size.resolve(h, w)))}" for h, w in shapes)
+    return ", ".join(seen)
+
+
+_KINDS: dict[str, Callable[[Sequence[Path]], str]] = {
+    "scores": scores_table,
+    "demo": demo_table,
+    "header": header_block,
+}
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Entry point; returns the exit code."""
+    parser = argparse.ArgumentParser(prog="document", description=__doc__)
+    parser.add_argument("documents", nargs="+", type=Path)
+    parser.add_argument("--root", type=Path, default=Path(), help="folder the blocks' files are in")
+    parser.add_argument("--check", action="store_true", help="change nothing, fail if one is stale")
+    return run_command(lambda: _document(parser.parse_args(argv)), "document")
+
+
+def _document(options: argparse.Namespace) -> int:
+    stale = []
+    for path in options.documents:
+        text = path.read_text()
+        filled = fill(text, options.root)
+        if filled != text:
+            stale.append(str(path))
+            if not options.check:
+                with atomic_write(path) as temporary:
+                    temporary.write_text(filled)
+    if options.check and stale:
+        raise UserError(f"stale: {', '.join(stale)}; run `make docs`")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

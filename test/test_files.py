@@ -1,0 +1,70 @@
+"""Whole files or none; one line or success."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from contextnet_ros.files import UserError, atomic_write, resource_dir, run_command
+
+
+def test_a_file_appears_whole_with_the_permissions_of_any_other(tmp_path: Path) -> None:
+    target, other = tmp_path / "a" / "x.json", tmp_path / "other"
+    with atomic_write(target) as temporary:
+        assert temporary.suffix == ".json"
+        assert temporary.parent == target.parent
+        temporary.write_text("new")
+        assert not target.exists()
+    other.write_text("")
+    assert target.read_text() == "new"
+    assert target.stat().st_mode == other.stat().st_mode
+    assert [p.name for p in target.parent.iterdir()] == ["x.json"]
+
+
+def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
+    target = tmp_path / "x.json"
+    target.write_text("old")
+
+    def fail_half_way() -> None:
+        with atomic_write(target) as temporary:
+            temporary.write_text("half")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail_half_way()
+    assert target.read_text() == "old"
+    assert [p.name for p in tmp_path.iterdir()] == ["x.json"]
+
+
+def test_a_full_disk_is_one_line(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="No space left"), atomic_write(tmp_path / "x"):
+        raise OSError(28, "No space left on device")
+
+
+def test_a_folder_that_can_not_be_made_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with (
+        pytest.raises(UserError, match=r"cannot write .*file/x"),
+        atomic_write(tmp_path / "file" / "x"),
+    ):
+        pass
+
+
+def test_resources_of_this_tree_are_found_and_others_are_not() -> None:
+    assert (resource_dir("config") / "segment.yaml").is_file()
+    with pytest.raises(UserError, match="'no_such_folder'"):
+        resource_dir("no_such_folder")
+
+
+def test_commands_end_in_one_line_and_an_exit_code(capsys: pytest.CaptureFixture[str]) -> None:
+    def fail() -> int:
+        raise UserError("value 3 is wrong: use 4")
+
+    def interrupt() -> int:
+        raise KeyboardInterrupt
+
+    assert run_command(lambda: 0, "x") == 0
+    assert run_command(fail, "x") == 1
+    assert capsys.readouterr().err == "x: error: value 3 is wrong: use 4\n"
+    assert run_command(interrupt, "x") == 130

@@ -1,0 +1,66 @@
+"""Figures in documents come out of the results, and only out of them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from contextnet_ros.files import UserError, resource_dir
+from contextnet_ros.tools import document
+
+ROOT = resource_dir("models").parent
+RESULT = {
+    "model": "m",
+    "data": "d",
+    "network_size": "frame",
+    "iou_percent": {"road": 91.25, "pole": None},
+    "miou_percent": 91.25,
+    "provenance": {
+        "device": "a processor",
+        "cpus": 2,
+        "versions": {"torch": "9.9", "rclpy": None},
+        "commit": "0123456789abcdef",
+        "date": "2030-01-02T03:04:05+00:00",
+    },
+}
+
+
+def test_a_block_is_filled_from_its_file_and_the_rest_is_left(tmp_path: Path) -> None:
+    (tmp_path / "r.json").write_text(json.dumps(RESULT))
+    text = "before\n<!-- scores r.json -->\nold\n<!-- end -->\nafter\n"
+    filled = document.fill(text, tmp_path)
+    assert filled.startswith("before\n<!-- scores r.json -->\n")
+    assert filled.endswith("\n<!-- end -->\nafter\n")
+    assert "old" not in filled
+    assert "| road | 91.2 % |" in filled
+    assert "| pole | - |" in filled
+    assert "a processor, 2 CPUs; torch 9.9; commit 0123456789ab; 2030-01-02" in filled
+    assert document.fill(filled, tmp_path) == filled
+
+
+def test_check_changes_nothing_and_fails_on_a_stale_figure(tmp_path: Path) -> None:
+    (tmp_path / "r.json").write_text(json.dumps(RESULT))
+    path = tmp_path / "d.md"
+    text = "<!-- scores r.json -->\n99.9\n<!-- end -->\n"
+    path.write_text(text)
+    arguments = [str(path), "--root", str(tmp_path)]
+    assert document.main([*arguments, "--check"]) == 1
+    assert path.read_text() == text
+    assert document.main(arguments) == 0
+    assert document.main([*arguments, "--check"]) == 0
+
+
+@pytest.mark.parametrize("block", ["scores nowhere.json", "poem r.json"])
+def test_a_block_that_can_not_be_filled_is_refused(tmp_path: Path, block: str) -> None:
+    with pytest.raises(UserError, match=block.split()[0]):
+        document.fill(f"<!-- {block} -->\n<!-- end -->\n", tmp_path)
+
+
+def test_the_documents_hold_the_committed_figures() -> None:
+    documents = [ROOT / "README.md", *sorted((ROOT / "docs" / "models").glob("*.md"))]
+    assert len(documents) >= 3
+    for path in documents:
+        text = path.read_text()
+        assert document.fill(text, ROOT) == text, f"{path.name} is stale: run `make docs`"

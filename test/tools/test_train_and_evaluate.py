@@ -1,0 +1,115 @@
+"""contextnet-train and contextnet-eval as a user calls them."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+
+from contextnet_ros.network import read_header
+from contextnet_ros.tools import evaluate, train
+
+RECIPE = {
+    "network_size": "frame",
+    "train": [
+        {"data": "generated", "first_seed": 0, "num_scenes": 2, "size": [48, 64], "share": 1}
+    ],
+    "validate": [{"data": "generated", "first_seed": 800000, "num_scenes": 1, "size": [48, 64]}],
+    "steps": 4,
+    "batch": 2,
+    "warmup_steps": 1,
+    "validate_every": 2,
+    "checkpoint_every": 1,
+    "augmentation": {"crop": [32, 64]},
+}
+
+
+@pytest.fixture
+def recipe(tmp_path: Path) -> Path:
+    path = tmp_path / "small.yaml"
+    path.write_text(yaml.safe_dump(RECIPE))
+    return path
+
+
+def test_training_then_scoring(
+    tmp_path: Path, recipe: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "run"
+    command = ["--recipe", str(recipe), "-o", str(out), "--device", "cpu", "--workers", "0"]
+    assert train.main(command) == 0
+    best = out / "best.safetensors"
+    assert f"best weights: {best}" in capsys.readouterr().out
+    assert read_header(best).recipe["name"] == "small"
+
+    result = tmp_path / "scores.json"
+    options = ["--frames", "2", "--size", "48x64", "--json", str(result), "--device", "cpu"]
+    assert evaluate.main(["--model", str(best), "--data", "generated", *options]) == 0
+    scores = json.loads(result.read_text())
+    assert scores["frames"] == 2
+    assert set(scores["iou_percent"]) == set(read_header(best).table.names)
+    assert {"device", "versions", "commit", "date"} <= set(scores["provenance"])
+    assert f"{scores['miou_percent']:.2f} %" in capsys.readouterr().out
+
+
+def test_ctrl_c_leaves_a_run_that_the_same_command_finishes(tmp_path: Path, recipe: Path) -> None:
+    out = tmp_path / "run"
+    command = [sys.executable, "-c", "from contextnet_ros.tools.train import main; exit(main())"]
+    command += ["--recipe", str(recipe), "-o", str(out), "--device", "cpu"]
+    command += ["--set", "steps=100000", "--set", "validate_every=100000"]
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+    try:
+        deadline = time.monotonic() + 120
+        while not (out / "checkpoint.pt").is_file():
+            assert process.poll() is None, process.stdout.read()
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        process.send_signal(signal.SIGINT)
+        output, _ = process.communicate(timeout=120)
+    finally:
+        process.kill()
+    assert process.returncode == 130, output
+    assert "the same command goes on from there" in output
+    assert "Traceback" not in output
+
+
+def test_show_prints_the_recipe_with_its_settings(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert train.main(["--recipe", "generated", "--set", "steps=7", "--show", "-o", "x"]) == 0
+    assert yaml.safe_load(capsys.readouterr().out)["steps"] == 7
+
+
+@pytest.mark.parametrize(
+    ("main", "arguments", "message"),
+    [
+        (train.main, ["--recipe", "nowhere", "-o", "x"], "recipe 'nowhere' does not exist"),
+        (train.main, ["--recipe", "camvid", "-o", "x"], "--root"),
+        (train.main, ["--recipe", "camvid", "-o", "x", "--set", "stps=1"], "did you mean 'steps'"),
+        (train.main, ["--recipe", "camvid", "-o", "x", "--set", "steps"], "form key=value"),
+        (evaluate.main, ["--model", "nowhere.safetensors", "--data", "generated"], "nowhere"),
+        (evaluate.main, ["--model", "no_such", "--data", "generated"], "no_such"),
+    ],
+)
+def test_mistakes_are_told_in_one_line(
+    main: object,
+    arguments: list[str],
+    message: str,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(arguments) == 1  # type: ignore[operator]
+    error = capsys.readouterr().err
+    assert message in error
+    assert len(error.splitlines()) == 1
