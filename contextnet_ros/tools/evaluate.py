@@ -67,7 +67,7 @@ def _evaluate(options: argparse.Namespace) -> int:
     scores = {"network_size": str(segmenter.network_size), **evaluate(segmenter, frames)}
     print(report(options.model, scores))
     if options.json is not None:
-        result = {"model": options.model, **scores, "provenance": provenance()}
+        result = {"model": options.model, **scores, "provenance": provenance(segmenter.device)}
         with atomic_write(options.json) as temporary:
             temporary.write_text(json.dumps(result, indent=1) + "\n")
     return 0

@@ -1,0 +1,1 @@
+"""ROS 2: the node, its messages and diagnostics, the bag tools; only here rclpy is imported."""

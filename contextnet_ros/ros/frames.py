@@ -1,0 +1,139 @@
+"""Every frame's fate: the newest one waits, all are counted, under one lock.
+
+received = superseded + bad + published + pending holds in every snapshot.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+
+Frame = TypeVar("Frame")
+
+
+@dataclass(frozen=True)
+class FrameCounts:
+    """How many frames met which fate since the start.
+
+    `pending` are the frame in hand and the one that waits; `not_taken` were sent but never
+    reached us, as far as sequence numbers show it (they are not part of `received`).
+    `last_bad` describes the latest bad frame.
+    """
+
+    received: int = 0
+    superseded: int = 0
+    bad: int = 0
+    published: int = 0
+    pending: int = 0
+    not_taken: int = 0
+    bad_reasons: dict[str, int] = field(default_factory=dict)
+    last_bad: str = ""
+
+    def __str__(self) -> str:
+        reasons = ", ".join(f"{reason} {n}" for reason, n in sorted(self.bad_reasons.items()))
+        return (
+            f"received {self.received} = superseded {self.superseded} + bad {self.bad}"
+            f"{f' ({reasons})' if reasons else ''} + published {self.published} "
+            f"+ pending {self.pending}; not taken {self.not_taken}"
+        )
+
+
+class NewestFrame(Generic[Frame]):
+    """Hands the newest frame from the thread that receives to the one that works.
+
+    `wake` is called, without the lock, when a frame comes to wait where none waited.
+    """
+
+    def __init__(self, wake: Callable[[], object]) -> None:
+        self._wake = wake
+        self._lock = threading.Lock()
+        self._waiting: Frame | None = None
+        self._in_hand = False
+        self._received = self._superseded = self._bad = self._published = self._not_taken = 0
+        self._bad_reasons: dict[str, int] = {}
+        self._last_bad = ""
+
+    def receive(self, frame: Frame, not_taken: int = 0) -> None:
+        """Let a good frame wait; the one that waited, if any, is superseded."""
+        with self._lock:
+            self._received += 1
+            self._not_taken += not_taken
+            nothing_waited = self._waiting is None
+            if not nothing_waited:
+                self._superseded += 1
+            self._waiting = frame
+        if nothing_waited:
+            self._wake()
+
+    def receive_bad(self, reason: str, detail: str, not_taken: int = 0) -> None:
+        """Count a frame found bad on arrival, which so supersedes nothing."""
+        with self._lock:
+            self._received += 1
+            self._not_taken += not_taken
+            self._count_bad(reason, detail)
+
+    def take(self) -> Frame | None:
+        """The waiting frame, now in hand until `finish_*` is called; None if none waits.
+
+        Raises RuntimeError while the last one is still in hand.
+        """
+        with self._lock:
+            if self._in_hand:
+                raise RuntimeError("the last frame taken has not met its fate yet")
+            frame, self._waiting = self._waiting, None
+            self._in_hand = frame is not None
+            return frame
+
+    def finish_published(self) -> None:
+        """The frame in hand has been answered."""
+        with self._lock:
+            self._put_down()
+            self._published += 1
+
+    def finish_bad(self, reason: str, detail: str) -> None:
+        """The frame in hand could not be answered."""
+        with self._lock:
+            self._put_down()
+            self._count_bad(reason, detail)
+
+    def counts(self) -> FrameCounts:
+        """All counts at one moment."""
+        with self._lock:
+            return FrameCounts(
+                received=self._received,
+                superseded=self._superseded,
+                bad=self._bad,
+                published=self._published,
+                pending=int(self._in_hand) + int(self._waiting is not None),
+                not_taken=self._not_taken,
+                bad_reasons=dict(self._bad_reasons),
+                last_bad=self._last_bad,
+            )
+
+    def _put_down(self) -> None:
+        if not self._in_hand:
+            raise RuntimeError("no frame is in hand")
+        self._in_hand = False
+
+    def _count_bad(self, reason: str, detail: str) -> None:
+        self._bad += 1
+        self._bad_reasons[reason] = self._bad_reasons.get(reason, 0) + 1
+        self._last_bad = detail
+
+
+class SequenceGaps:
+    """Finds messages that a publisher sent and we never got, by its sequence numbers."""
+
+    def __init__(self) -> None:
+        self._last: dict[Hashable, int] = {}
+
+    def missing_before(self, publisher: Hashable, number: int) -> int:
+        """How many numbers of this publisher were skipped since its last message.
+
+        A publisher's first message, and a number that goes back (a restart), skip nothing.
+        """
+        last = self._last.get(publisher)
+        self._last[publisher] = number
+        return 0 if last is None else max(0, number - last - 1)

@@ -1,0 +1,46 @@
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from contextnet_ros.labels import CAMVID
+from contextnet_ros.network import ContextNet, WeightHeader
+
+
+@pytest.fixture(scope="session")
+def network() -> ContextNet:
+    """A network of random weights whose normalization fits its activations: it decides clearly."""
+    torch.manual_seed(0)
+    network = ContextNet(11)
+    for module in network.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.momentum = None
+    torch.nn.init.normal_(network.classifier.weight, std=0.3)
+    network.train()
+    with torch.no_grad():
+        for size in (96, 128, 160):
+            network(torch.nn.functional.avg_pool2d(3 * torch.randn(2, 3, size, size), 5, 1, 2))
+    return network.eval()
+
+
+@pytest.fixture(scope="session")
+def header() -> WeightHeader:
+    return WeightHeader(table=CAMVID, data_licence="test only")
+
+
+def make_frame(height: int, width: int, seed: int = 0) -> np.ndarray:
+    """Coloured blobs of many sizes, uint8 (height, width, 3)."""
+    random = np.random.default_rng(seed)
+    frame = np.zeros((height, width, 3))
+    for cells in (3, 9, 40):
+        frame += cv2.resize(random.normal(size=(cells, cells, 3)), (width, height)).reshape(
+            frame.shape
+        )
+    return np.clip(128 + 40 * frame, 0, 255).astype(np.uint8)
+
+
+@pytest.fixture(name="make_frame", scope="session")
+def _make_frame():
+    return make_frame

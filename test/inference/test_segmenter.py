@@ -1,0 +1,342 @@
+from __future__ import annotations
+
+import itertools
+import subprocess
+import sys
+import threading
+from dataclasses import replace
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from contextnet_ros.files import UserError
+from contextnet_ros.inference import SegmentedFrame, Segmenter, list_models
+from contextnet_ros.inference.preprocess import Preprocessor
+from contextnet_ros.labels import CITYSCAPES
+from contextnet_ros.network import ContextNet, WeightFileError, save_weights
+from contextnet_ros.network.contextnet import pad_to_multiple
+
+ALL = ("label", "overlay", "confidence")
+
+
+@pytest.fixture(scope="module")
+def segmenter(network, header):
+    return Segmenter(network, header, device="cpu")
+
+
+def normalized(image, header):
+    """The arithmetic of the weight file's header, spelled out."""
+    channels = image[..., ::-1] if header.channel_order == "RGB" else image
+    scaled = (channels / 255.0 - np.array(header.mean)) / np.array(header.std)
+    return torch.from_numpy(scaled.astype(np.float32)).permute(2, 0, 1)[None]
+
+
+def assert_label_of(label, logits):
+    """`label` is the argmax of `logits` (C, H, W), wherever float32 can tell."""
+    top = logits.topk(2, dim=0)
+    clear = (top.values[0] - top.values[1] > 1e-4 * logits.abs().max()).numpy()
+    np.testing.assert_array_equal(label[clear], top.indices[0].numpy()[clear])
+    assert clear.mean() > 0.98
+
+
+@pytest.mark.parametrize("size", [(96, 160), (75, 101), (1, 1), (33, 7), (200, 90)])
+def test_label_is_the_argmax_of_the_networks_own_full_size_logits(
+    network, header, segmenter, make_frame, size
+):
+    frame = make_frame(*size)
+    result = segmenter(frame)
+    assert result.label.shape == size
+    assert result.label.dtype == np.uint8
+    with torch.inference_mode():
+        assert_label_of(result.label, network(normalized(frame, header))[0])
+
+
+def test_the_random_network_of_these_tests_uses_several_classes(segmenter, make_frame):
+    assert len(np.unique(segmenter(make_frame(96, 160)).label)) >= 4
+
+
+@pytest.mark.parametrize(
+    ("size", "network_size", "seen", "interpolation"),
+    [
+        ((128, 192), "scale 0.5", (64, 96), cv2.INTER_AREA),
+        ((192, 288), "long_side 96", (64, 96), cv2.INTER_AREA),
+        ((64, 96), "scale 2", (128, 192), cv2.INTER_LINEAR),
+    ],
+)
+def test_label_of_a_resized_frame_comes_from_the_network_at_that_size(
+    network, header, make_frame, size, network_size, seen, interpolation
+):
+    frame = make_frame(*size)
+    resized = cv2.resize(frame, seen[::-1], interpolation=interpolation)
+    with torch.inference_mode():
+        coarse = network.coarse_logits(normalized(resized, header))
+        # These sizes divide by 32: without padding, PyTorch's resize to the frame is the same map.
+        logits = torch.nn.functional.interpolate(
+            coarse, size=size, mode="bilinear", align_corners=False
+        )[0]
+    result = Segmenter(network, header, device="cpu", network_size=network_size)(frame)
+    assert_label_of(result.label, logits)
+
+
+def test_network_size_follows_the_header_unless_another_is_given(network, header, make_frame):
+    frame = make_frame(128, 192)
+    half = replace(header, network_size=type(header.network_size).parse("scale 0.5"))
+    from_header = Segmenter(network, half, device="cpu")
+    given = Segmenter(network, header, device="cpu", network_size="scale 0.5")
+    whole = Segmenter(network, half, device="cpu", network_size="frame")
+    assert str(from_header.network_size) == "scale 0.5"
+    np.testing.assert_array_equal(from_header(frame).label, given(frame).label)
+    assert (from_header(frame).label != whole(frame).label).any()
+
+
+def test_channel_order_is_that_of_the_header(network, header, make_frame):
+    frame = make_frame(64, 96)
+    bgr = replace(header, channel_order="BGR")
+    label = Segmenter(network, bgr, device="cpu")(frame).label
+    with torch.inference_mode():
+        assert_label_of(label, network(normalized(frame, bgr))[0])
+
+
+def test_confidence_is_the_largest_softmax_of_full_size_logits(
+    network, header, segmenter, make_frame
+):
+    frame = make_frame(75, 101)
+    result = segmenter(frame, outputs=("confidence",))
+    with torch.inference_mode():
+        logits = network(normalized(frame, header))[0]
+    exact = 255 * logits.softmax(0).amax(0).numpy()
+    assert result.confidence.dtype == np.uint8
+    assert np.abs(result.confidence - exact).max() < 0.6
+
+
+def test_only_what_was_asked_for_is_made(segmenter, make_frame):
+    frame = make_frame(64, 64)
+    plain, everything = segmenter(frame), segmenter(frame, outputs=ALL)
+    assert plain.overlay is None
+    assert plain.confidence is None
+    assert everything.overlay.shape == (64, 64, 3)
+    assert everything.confidence.shape == (64, 64)
+    np.testing.assert_array_equal(plain.label, everything.label)
+    assert set(plain.timings) == {"preprocess", "network", "postprocess"}
+    assert all(milliseconds >= 0 for milliseconds in plain.timings.values())
+
+
+@pytest.mark.parametrize("outputs", [ALL, ("label", "overlay")])
+def test_results_belong_to_the_caller(segmenter, make_frame, outputs):
+    first_frame, second_frame = make_frame(64, 96, seed=1), make_frame(64, 96, seed=2)
+    untouched = first_frame.copy()
+    first = segmenter(first_frame, outputs=outputs)
+    kept = [array.copy() for array in arrays(first)]
+    second = segmenter(second_frame, outputs=outputs)
+    for array, copy, other in zip(arrays(first), kept, arrays(second), strict=True):
+        np.testing.assert_array_equal(array, copy)
+        assert not np.shares_memory(array, other)
+        assert not np.shares_memory(array, first_frame)
+        array[...] = 0  # writable
+    np.testing.assert_array_equal(first_frame, untouched)
+
+
+def arrays(result: SegmentedFrame) -> list[np.ndarray]:
+    return [a for a in (result.label, result.overlay, result.confidence) if a is not None]
+
+
+@pytest.mark.parametrize(
+    "view",
+    [
+        lambda a: a[::-1],
+        lambda a: a[:, ::-1],
+        lambda a: a[..., ::-1],
+        lambda a: a[10:70:2, 5:90],
+        lambda a: a.transpose(1, 0, 2),
+        lambda a: np.frombuffer(a.tobytes(), np.uint8).reshape(a.shape),  # read-only
+        lambda a: np.broadcast_to(a[:1, :1], a.shape),
+    ],
+    ids=["upside down", "mirrored", "rgb", "window", "turned", "read-only", "broadcast"],
+)
+def test_a_view_gives_what_its_copy_gives(segmenter, make_frame, view):
+    seen = view(make_frame(96, 128))
+    for of_view, of_copy in zip(
+        arrays(segmenter(seen, outputs=ALL)),
+        arrays(segmenter(seen.copy(order="C"), outputs=ALL)),
+        strict=True,
+    ):
+        np.testing.assert_array_equal(of_view, of_copy)
+
+
+@pytest.mark.parametrize(
+    ("frame", "seen"),
+    [
+        ([[[0, 0, 0]]], "list"),
+        (np.zeros((4, 4, 3), np.float32), "float32 (4, 4, 3)"),
+        (np.zeros((4, 4), np.uint8), "uint8 (4, 4)"),
+        (np.zeros((4, 4, 4), np.uint8), "uint8 (4, 4, 4)"),
+        (np.zeros((0, 4, 3), np.uint8), "uint8 (0, 4, 3)"),
+    ],
+)
+def test_another_kind_of_frame_is_refused_with_what_was_seen(segmenter, frame, seen):
+    with pytest.raises(ValueError, match=seen.replace("(", r"\(").replace(")", r"\)")):
+        segmenter(frame)
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "says"),
+    [
+        ("precision", "int4", "precision 'int4'.*float32"),
+        ("precision", "float16", "float16.*CPU"),
+        ("device", "tpu", "device 'tpu'.*cpu"),
+        ("device", "vulkan", "device 'vulkan'.*cpu"),
+        ("outputs", ("label", "depth"), "depth.*overlay"),
+        ("outputs", "label", "'label'.*overlay"),
+        ("network_size", "half", "'half'.*scale"),
+        ("overlay_opacity", 1.5, "1.5.*0 to 1"),
+        ("num_threads", 0, "num_threads 0.*1 or more"),
+    ],
+)
+def test_an_impossible_option_is_one_line_with_value_and_remedy(
+    network, header, option, value, says
+):
+    with pytest.raises(UserError, match=says) as error:
+        Segmenter(network, header, **{"device": "cpu", option: value})
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
+def test_cuda_where_there_is_none_is_refused(network, header):
+    with pytest.raises(UserError, match=r"'cuda'.*no CUDA GPU.*cpu or auto"):
+        Segmenter(network, header, device="cuda")
+    assert Segmenter(network, header, device="auto").device == torch.device("cpu")
+
+
+def test_models_load_by_name_and_by_path(network, header, make_frame, tmp_path, monkeypatch):
+    save_weights(tmp_path / "mine.safetensors", network, header)
+    save_weights(tmp_path / "other.safetensors", network, header)
+    monkeypatch.setattr("contextnet_ros.inference.segmenter.resource_dir", lambda _: tmp_path)
+    assert list_models() == ["mine", "other"]
+    by_name = Segmenter.load("mine", device="cpu")
+    by_path = Segmenter.load(tmp_path / "mine.safetensors", device="cpu")
+    frame = make_frame(64, 64)
+    np.testing.assert_array_equal(by_name(frame).label, by_path(frame).label)
+    assert by_name.header == header
+    with pytest.raises(UserError, match=r"'nobody'.*mine, other"):
+        Segmenter.load("nobody")
+    with pytest.raises(WeightFileError, match=r"missing\.safetensors does not exist"):
+        Segmenter.load(tmp_path / "missing.safetensors")
+
+
+def test_describe_is_one_line_with_all_that_runs(network, header):
+    segmenter = Segmenter(
+        network, header, device="cpu", network_size="scale 0.5", num_threads=1, name="mine"
+    )
+    line = segmenter.describe()
+    assert "\n" not in line
+    for part in ("mine", "cn14", "11", "test only", "scale 0.5", "cpu", "float32", "threads: 1"):
+        assert part in line
+
+
+def test_the_callers_network_and_thread_count_stay_as_they_were(network, header, make_frame):
+    weights = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    threads = torch.get_num_threads()
+    segmenter = Segmenter(network, header, device="cpu", num_threads=threads + 1)
+    segmenter(make_frame(64, 64))
+    assert torch.get_num_threads() == threads
+    for name, tensor in network.state_dict().items():
+        torch.testing.assert_close(tensor, weights[name], rtol=0, atol=0)
+
+
+def test_stream_gives_every_frame_in_order(segmenter, make_frame):
+    frames = [make_frame(32 + 8 * i, 64, seed=i) for i in range(4)]
+    results = list(segmenter.stream(iter(frames), outputs=("label",)))
+    for frame, result in zip(frames, results, strict=True):
+        np.testing.assert_array_equal(result.label, segmenter(frame).label)
+
+
+def test_a_stream_closed_half_way_ends_and_takes_no_more_frames(segmenter, make_frame):
+    taken = []
+    endless = (taken.append(i) or make_frame(32, 32) for i in itertools.count())
+    stream = segmenter.stream(endless)
+    next(stream), next(stream)
+    stream.close()
+    taken_then = len(taken)
+    assert taken_then < 10
+    assert next(stream, None) is None
+    assert len(taken) == taken_then
+    assert segmenter(make_frame(32, 32)).label.shape == (32, 32)
+
+
+def test_threads_that_share_a_segmenter_get_their_own_frames_results(segmenter, make_frame):
+    frames = [make_frame(64, 96 + 32 * (i % 2), seed=i) for i in range(6)]
+    alone = [segmenter(frame, outputs=ALL) for frame in frames]
+    together: list[list[SegmentedFrame]] = [[] for _ in frames]
+
+    def work(i):
+        for _ in range(3):
+            together[i].append(segmenter(frames[i], outputs=ALL))
+
+    threads = [threading.Thread(target=work, args=(i,)) for i in range(len(frames))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for expected, results in zip(alone, together, strict=True):
+        assert len(results) == 3
+        for result in results:
+            for one, other in zip(arrays(expected), arrays(result), strict=True):
+                np.testing.assert_array_equal(one, other)
+
+
+DIGEST = """
+import hashlib, sys
+import numpy as np
+from contextnet_ros.inference import Segmenter
+image = np.random.default_rng(0).integers(0, 256, (75, 101, 3), np.uint8)
+result = Segmenter.load(sys.argv[1], device="cpu")(image, ("label", "overlay", "confidence"))
+for array in (result.label, result.overlay, result.confidence):
+    print(hashlib.sha256(array.tobytes()).hexdigest())
+"""
+
+
+def test_two_processes_give_the_same_bytes(network, header, tmp_path):
+    path = tmp_path / "weights.safetensors"
+    save_weights(path, network, header)
+    digests = [
+        subprocess.run(
+            [sys.executable, "-c", DIGEST, str(path)], capture_output=True, text=True, check=True
+        ).stdout
+        for _ in range(2)
+    ]
+    assert digests[0] == digests[1]
+    assert len(set(digests[0].split())) == 3
+
+
+def test_warm_up_takes_any_size(segmenter):
+    segmenter.warm_up(48, 40)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("network_size", ["frame", "scale 0.5"])
+def test_labels_on_a_gpu_agree_with_float32_on_the_cpu(network, header, make_frame, network_size):
+    frame = make_frame(512, 1024)
+    options = {"network_size": network_size, "outputs": ALL}
+    on_cpu = Segmenter(network, header, device="cpu", **options)(frame)
+    on_gpu = Segmenter(network, header, device="cuda", **options)(frame)
+    assert (on_cpu.label == on_gpu.label).mean() >= 0.998
+    assert np.abs(on_cpu.confidence.astype(int) - on_gpu.confidence).mean() < 2
+
+
+def test_padding_of_the_input_is_the_networks_own(header, make_frame):
+    frame = make_frame(75, 101)
+    preprocess = Preprocessor(75, 101, header.network_size, header)
+    preprocess(make_frame(75, 101, seed=9))
+    expected = pad_to_multiple(normalized(frame, header))
+    ours = preprocess(frame)
+    assert ours.is_contiguous(memory_format=torch.channels_last)
+    torch.testing.assert_close(ours, expected, rtol=0, atol=1e-6)
+
+
+def test_nothing_depends_on_the_number_of_classes(header):
+    segmenter = Segmenter(ContextNet(19), replace(header, table=CITYSCAPES), device="cpu")
+    result = segmenter(np.zeros((32, 32, 3), np.uint8), outputs=ALL)
+    assert result.label.max() < 19

@@ -1,0 +1,247 @@
+"""Real processes over DDS for the node's tests: the node in one, a camera and a reader here."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+DDS_PROFILE = REPOSITORY / "config" / "dds" / "fastdds.xml"
+TIMEOUT_S = 60.0
+
+# Domains above 101 collide with ephemeral ports. Starting at the process id keeps apart test runs
+# that go on at once.
+_domains = (1 + number % 100 for number in itertools.count(os.getpid()))
+
+
+def next_domain() -> int:
+    """A ROS_DOMAIN_ID that no other test of this run has."""
+    return next(_domains)
+
+
+def set_dds_environment() -> None:
+    """Keep discovery on this machine and give shared memory room for images.
+
+    Read once a process, so it has to come before the first node.
+    """
+    os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
+    for name in ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE"):
+        os.environ.setdefault(name, str(DDS_PROFILE))
+
+
+def street(height: int, width: int, seed: int = 0) -> np.ndarray:
+    """A smooth random BGR image (H, W, 3), on which a random network gives several classes."""
+    coarse = np.random.default_rng(seed).integers(
+        0, 256, (max(2, height // 16), max(2, width // 16), 3), dtype=np.uint8
+    )
+    return cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
+
+
+class NodeProcess:
+    """`segment_node` in a process of its own, its output collected line by line."""
+
+    def __init__(self, domain: int, *arguments: str, **parameters: object) -> None:
+        pairs = [("-p", f"{name}:={value}") for name, value in parameters.items()]
+        command = [sys.executable, "-m", "contextnet_ros.ros.segment_node", "--ros-args"]
+        command += [*itertools.chain.from_iterable(pairs), *arguments]
+        self.process = subprocess.Popen(
+            command,
+            cwd=REPOSITORY,
+            env={**os.environ, "ROS_DOMAIN_ID": str(domain), "RCUTILS_COLORIZED_OUTPUT": "0"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        self.lines: list[str] = []
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _read(self) -> None:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            self.lines.append(line.rstrip("\n"))
+
+    @property
+    def output(self) -> str:
+        return "\n".join(self.lines)
+
+    def wait_for_line(self, text: str) -> str:
+        """The first line with this text; fails when the process ends or time is up."""
+        end = time.monotonic() + TIMEOUT_S
+        while time.monotonic() < end:
+            found = [line for line in self.lines if text in line]
+            if found:
+                return found[0]
+            if self.process.poll() is not None:
+                self._reader.join()
+                break
+            time.sleep(0.02)
+        raise AssertionError(f"no line with {text!r} in:\n{self.output}")
+
+    def wait_ready(self) -> NodeProcess:
+        self.wait_for_line("listens to")
+        return self
+
+    def stop(self, number: int = signal.SIGINT) -> int:
+        """Send a signal and return the exit code."""
+        self.process.send_signal(number)
+        return self.wait()
+
+    def wait(self) -> int:
+        try:
+            code = self.process.wait(TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            raise AssertionError(f"the node did not end:\n{self.output}") from None
+        self._reader.join(TIMEOUT_S)
+        return code
+
+    def kill(self) -> None:
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+
+    def resident_bytes(self) -> int:
+        pages = Path(f"/proc/{self.process.pid}/statm").read_text().split()[1]
+        return int(pages) * os.sysconf("SC_PAGE_SIZE")
+
+
+class Peer:
+    """A camera and a reader of all that the node publishes, on a context of their own."""
+
+    def __init__(self, domain: int, image: str = "/image", node: str = "/segmenter") -> None:
+        import rclpy
+        from diagnostic_msgs.msg import DiagnosticArray
+        from rclpy.executors import SingleThreadedExecutor
+        from rclpy.qos import QoSProfile, ReliabilityPolicy
+        from sensor_msgs.msg import Image
+
+        self.image_type = Image
+        self.node_name = node
+        self.labels: list[Image] = []
+        self.overlays: list[Image] = []
+        self.diagnostics: list[dict[str, dict[str, str]]] = []
+        self.sent = 0
+        self.context = rclpy.Context()
+        rclpy.init(context=self.context, domain_id=domain)
+        self.node = rclpy.create_node("peer", context=self.context)
+        self.executor = SingleThreadedExecutor(context=self.context)
+        self.executor.add_node(self.node)
+        camera_qos = QoSProfile(depth=5, reliability=ReliabilityPolicy.BEST_EFFORT)
+        self.camera = self.node.create_publisher(Image, image, camera_qos)
+        self.node.create_subscription(Image, f"{node}/label", self.labels.append, 10)
+        self.node.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, 10)
+        self._overlay_subscription = None
+
+    def _on_diagnostics(self, array) -> None:
+        self.diagnostics.append(
+            {
+                status.name: {pair.key: pair.value for pair in status.values}
+                for status in array.status
+            }
+        )
+
+    def watch_overlay(self, watch: bool) -> None:
+        if watch and self._overlay_subscription is None:
+            self._overlay_subscription = self.node.create_subscription(
+                self.image_type, f"{self.node_name}/overlay", self.overlays.append, 10
+            )
+            self.spin_until(lambda: self.node.count_publishers(f"{self.node_name}/overlay") > 0)
+            # The node's side matches a moment after ours.
+            self.spin_for(0.5)
+        elif not watch and self._overlay_subscription is not None:
+            self.node.destroy_subscription(self._overlay_subscription)
+            self._overlay_subscription = None
+
+    def spin_until(self, done: Callable[[], bool], timeout_s: float = TIMEOUT_S) -> None:
+        end = time.monotonic() + timeout_s
+        while not done():
+            assert time.monotonic() < end, f"timed out: {len(self.labels)} labels"
+            self.executor.spin_once(timeout_sec=0.05)
+
+    def spin_for(self, seconds: float) -> None:
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            self.executor.spin_once(timeout_sec=0.02)
+
+    def wait_for_node(self) -> Peer:
+        self.spin_until(
+            lambda: (
+                self.camera.get_subscription_count() > 0
+                and self.node.count_publishers(f"{self.node_name}/label") > 0
+            )
+        )
+        self.spin_for(0.5)
+        return self
+
+    def message(self, pixels: np.ndarray, encoding: str = "bgr8", frame_id: str = "camera"):
+        """An unpadded sensor_msgs/Image of (H, W) or (H, W, C) bytes, stamped in the past."""
+        message = self.image_type()
+        message.header.frame_id = frame_id
+        message.header.stamp.sec, message.header.stamp.nanosec = 1234567890, 987654321
+        message.height, message.width = pixels.shape[:2]
+        message.step = pixels.nbytes // pixels.shape[0]
+        message.encoding = encoding
+        message.data.frombytes(np.ascontiguousarray(pixels))
+        return message
+
+    def send(self, message) -> None:
+        self.camera.publish(message)
+        self.sent += 1
+
+    def ask(self, message):
+        """Send a frame and return the label that answers it, told by its frame id.
+
+        Best effort: a frame lost on the way is sent again.
+        """
+        self.labels.clear()
+        self.overlays.clear()
+
+        def answer():
+            return [m for m in self.labels if m.header.frame_id == message.header.frame_id]
+
+        for _ in range(4):
+            self.send(message)
+            try:
+                self.spin_until(lambda: bool(answer()), TIMEOUT_S / 4)
+            except AssertionError:
+                continue
+            return answer()[0]
+        raise AssertionError("the frame was not answered")
+
+    def counts(self) -> dict[str, int]:
+        """The frames' fates in the latest diagnostics."""
+        return frame_counts(self.diagnostics[-1])
+
+    def wait_for_counts(self, accept: Callable[[dict[str, int]], bool]) -> dict[str, int]:
+        """The first counts, of those that come from now on, that are accepted."""
+        self.diagnostics.clear()
+        self.spin_until(lambda: bool(self.diagnostics) and accept(self.counts()))
+        return self.counts()
+
+    def close(self) -> None:
+        self.executor.shutdown()
+        self.node.destroy_node()
+        self.context.shutdown()
+
+
+def frame_counts(diagnostics: dict[str, dict[str, str]]) -> dict[str, int]:
+    """The whole numbers of the status `segmenter: frames`."""
+    values = diagnostics["segmenter: frames"]
+    return {key: int(value) for key, value in values.items() if value.isdigit()}
+
+
+def to_array(message, channels: int = 1) -> np.ndarray:
+    """Pixels of an unpadded 8-bit message, (H, W) or (H, W, C)."""
+    shape = (message.height, message.width) + ((channels,) if channels > 1 else ())
+    return np.frombuffer(message.data, np.uint8).reshape(shape)

@@ -1,0 +1,165 @@
+"""Player and recorder: the rate that is held, and messages that survive a way over DDS."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from contextnet_ros.ros.bag_io import BagReader
+from contextnet_ros.ros.bag_make import CAMERA_TOPIC, BagFormat, make_bag
+from contextnet_ros.ros.bag_messages import image_message
+from contextnet_ros.ros.bag_player import play
+from contextnet_ros.ros.frame_sources import generated_source
+from contextnet_ros.ros.processes import Children, Event, private_environment
+
+FRAMES = 8
+
+
+def messages(count: int) -> list[bytes]:
+    pixels = np.zeros((1, 1), np.uint8)
+    return [image_message(pixels, "mono8", 1 + index, "") for index in range(count)]
+
+
+class Clock:
+    """Time that passes only by sleeping, and by publishing where that is slow."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+
+
+def test_frames_go_out_at_the_rate() -> None:
+    clock = Clock()
+    times = []
+    played = play(
+        messages(5),
+        4.0,
+        lambda _: times.append(clock.now),
+        clock=clock,
+        sleep=clock.sleep,
+    )
+    assert times == [100.0, 100.25, 100.5, 100.75, 101.0]
+    assert played.sent == [(1 + i, round(t * 1e9)) for i, t in enumerate(times)]
+    assert played.not_sent == []
+    assert played.sent_hz == 4.0
+
+
+def test_a_frame_whose_turn_is_over_is_not_sent_and_the_rest_keep_their_turns() -> None:
+    clock = Clock()
+    times = {}
+
+    def publish(message: bytes) -> None:
+        stamp = int.from_bytes(message[8:12], "little")
+        times[stamp] = clock.now
+        if stamp == 2:
+            # Until 3.3 periods after the start: the turns of frames 3 and 4 begin at 2 and 3.
+            clock.now = 103.3
+
+    played = play(messages(6), 1.0, publish, clock=clock, sleep=clock.sleep)
+    assert played.not_sent == [(3, "late")]
+    assert times == {1: 100.0, 2: 101.0, 4: 103.3, 5: 104.0, 6: 105.0}
+    assert played.in_bag == len(played.sent) + len(played.not_sent)
+
+
+def test_after_the_limit_or_a_stop_frames_are_counted_as_not_sent() -> None:
+    clock = Clock()
+    limited = play(messages(4), 1.0, lambda _: None, limit_s=1.5, clock=clock, sleep=clock.sleep)
+    assert [stamp for stamp, _ in limited.sent] == [1, 2]
+    assert limited.not_sent == [(3, "time limit"), (4, "time limit")]
+    stopped = play(messages(2), 1.0, lambda _: None, stopped=lambda: True)
+    assert stopped.not_sent == [(1, "stopped"), (2, "stopped")]
+
+
+@pytest.fixture(scope="module")
+def street_bag(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("bags") / "street"
+    source = generated_source(frames=FRAMES, height=64, width=128, seed=1)
+    make_bag(source, path, BagFormat(), progress=False)
+    return path
+
+
+@pytest.mark.ros
+@pytest.mark.parametrize("storage", ["sqlite3", "mcap"])
+def test_what_is_played_over_dds_is_recorded_byte_for_byte(
+    tmp_path: Path, street_bag: Path, storage: str
+) -> None:
+    pytest.importorskip("rclpy")
+    arrivals: list[Event] = []
+    matched: set[str] = set()
+
+    def note(event: Event) -> None:
+        if event["event"] == "arrival":
+            arrivals.append(event)
+        if event["event"] == "matched":
+            matched.add(event["from"])
+
+    with Children(private_environment(), tmp_path / "logs") as children:
+        recorder = children.start(
+            "recorder",
+            "contextnet_ros.ros.bag_recorder",
+            [str(tmp_path / "recorded"), "--image", CAMERA_TOPIC, "--storage", storage],
+        )
+        player = children.start(
+            "player", "contextnet_ros.ros.bag_player", [str(street_bag), "--interactive"]
+        )
+        # In either order.
+        children.wait(player, "matched", 60, note)
+        if "recorder" not in matched:
+            children.wait(recorder, "matched", 60)
+        recorder.send("start")
+        children.wait(recorder, "started", 60)
+        player.send("play", 20, 60)
+        played = children.wait(player, "played", 60, note)
+        while len(arrivals) < FRAMES:
+            arrivals.append(children.wait(recorder, "arrival", 60))
+        recorder.send("stop")
+        closed = children.wait(recorder, "closed", 60)
+    assert closed["counts"] == {CAMERA_TOPIC: FRAMES}
+    with BagReader(street_bag) as before, BagReader(tmp_path / "recorded") as after:
+        expected = [data for _, data in before.raw_messages(CAMERA_TOPIC)]
+        assert [data for _, data in after.raw_messages(CAMERA_TOPIC)] == expected
+    sent = dict(played["sent"])
+    assert [event["stamp_ns"] for event in arrivals] == list(sent)
+    assert all(event["monotonic_ns"] > sent[event["stamp_ns"]] for event in arrivals)
+
+
+@pytest.mark.ros
+def test_a_recorder_whose_starter_is_gone_ends_and_leaves_no_bag(tmp_path: Path) -> None:
+    pytest.importorskip("rclpy")
+    command = [sys.executable, "-m", "contextnet_ros.ros.bag_recorder", str(tmp_path / "bag")]
+    done = subprocess.run(
+        [*command, "--image", "/nothing"],
+        input=b"start\n",
+        cwd=Path(__file__).parents[2],
+        env=private_environment(),
+        capture_output=True,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    assert b'"started"' in done.stdout
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.ros
+def test_a_player_without_a_subscriber_says_so(street_bag: Path) -> None:
+    pytest.importorskip("rclpy")
+    done = subprocess.run(
+        [sys.executable, "-m", "contextnet_ros.ros.bag_player", str(street_bag), "--wait", "0.5"],
+        env=private_environment(),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        cwd=Path(__file__).parents[2],
+    )
+    assert done.returncode == 1
+    assert "nobody subscribed to /camera/image_raw within 0.5 s" in done.stderr
+    assert "Traceback" not in done.stderr

@@ -1,0 +1,283 @@
+"""Decoding of sensor_msgs/Image against slow plain references; no ROS is needed."""
+
+from __future__ import annotations
+
+import array
+import sys
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from contextnet_ros.ros import image_msg
+
+
+@pytest.fixture(autouse=True)
+def forget_cv_bridge():
+    image_msg.cv_bridge.cache_clear()
+    yield
+    image_msg.cv_bridge.cache_clear()
+
+
+@pytest.fixture
+def no_cv_bridge(monkeypatch):
+    monkeypatch.setattr(image_msg.importlib.util, "find_spec", lambda _name: None)
+
+
+def make_message(encoding, height, width, row_bytes, rows=None, padding=0, bigendian=0, seed=0):
+    """A message of random bytes with `padding` bytes after each row."""
+    step = row_bytes + padding
+    data = np.random.default_rng(seed).integers(0, 256, (rows or height) * step, dtype=np.uint8)
+    return SimpleNamespace(
+        height=height,
+        width=width,
+        encoding=encoding,
+        is_bigendian=bigendian,
+        step=step,
+        data=array.array("B", data.tobytes()),
+    )
+
+
+SIZES = [(1, 1), (2, 2), (3, 5), (7, 4), (8, 9)]
+
+# Byte of blue, green and red within a pixel, and bytes per pixel.
+BYTES = {
+    "bgr8": ((0, 1, 2), 3),
+    "8UC3": ((0, 1, 2), 3),
+    "rgb8": ((2, 1, 0), 3),
+    "bgra8": ((0, 1, 2), 4),
+    "rgba8": ((2, 1, 0), 4),
+    "mono8": ((0, 0, 0), 1),
+}
+HIGH_BYTES = {
+    "bgr16": ((0, 2, 4), 6),
+    "rgb16": ((4, 2, 0), 6),
+    "bgra16": ((0, 2, 4), 8),
+    "rgba16": ((4, 2, 0), 8),
+    "mono16": ((0, 0, 0), 2),
+}
+
+
+def picked_bytes(message, offsets, pixel_bytes, first):
+    """BGR (H, W, 3) by picking single bytes out of the data, pixel by pixel."""
+    expected = np.zeros((message.height, message.width, 3), np.uint8)
+    for y in range(message.height):
+        for x in range(message.width):
+            start = y * message.step + x * pixel_bytes + first
+            expected[y, x] = [message.data[start + offset] for offset in offsets]
+    return expected
+
+
+@pytest.mark.parametrize("padding", [0, 5])
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("encoding", BYTES)
+def test_8_bit_pixels_are_picked_from_the_right_bytes(encoding, size, padding):
+    offsets, pixel_bytes = BYTES[encoding]
+    message = make_message(encoding, *size, size[1] * pixel_bytes, padding=padding)
+    expected = picked_bytes(message, offsets, pixel_bytes, 0)
+    np.testing.assert_array_equal(image_msg.to_bgr(message), expected)
+
+
+@pytest.mark.parametrize("bigendian", [0, 1])
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("encoding", HIGH_BYTES)
+@pytest.mark.usefixtures("no_cv_bridge")
+def test_of_16_bit_samples_the_high_byte_is_kept_in_either_byte_order(encoding, size, bigendian):
+    offsets, pixel_bytes = HIGH_BYTES[encoding]
+    message = make_message(encoding, *size, size[1] * pixel_bytes, padding=3, bigendian=bigendian)
+    expected = picked_bytes(message, offsets, pixel_bytes, 0 if bigendian else 1)
+    np.testing.assert_array_equal(image_msg.to_bgr(message), expected)
+
+
+def test_bgr8_is_a_view_of_the_data():
+    message = make_message("bgr8", 4, 6, 18, padding=2)
+    image = image_msg.to_bgr(message)
+    message.data[message.step + 3] ^= 255
+    assert image[1, 1, 0] == message.data[message.step + 3]
+
+
+def yuv_to_bgr(y, u, v):
+    """ITU-R BT.601, studio range; luma below black is black."""
+    luma = 1.164 * max(0, y - 16)
+    blue = luma + 2.018 * (u - 128)
+    green = luma - 0.813 * (v - 128) - 0.391 * (u - 128)
+    red = luma + 1.596 * (v - 128)
+    return np.clip(np.round([blue, green, red]), 0, 255)
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("encoding", ["yuv422", "uyvy", "yuv422_yuy2", "yuyv"])
+@pytest.mark.usefixtures("no_cv_bridge")
+def test_yuv422_follows_bt601_for_even_and_odd_widths(encoding, size):
+    height, width = size
+    luma_at, chroma_at = (1, 0) if encoding in ("yuv422", "uyvy") else (0, 1)
+    message = make_message(encoding, height, width, 2 * (width + width % 2), padding=6)
+    image = image_msg.to_bgr(message)
+    assert image.shape == (height, width, 3)
+    for y in range(height):
+        for x in range(width):
+            pair = y * message.step + 4 * (x // 2)
+            expected = yuv_to_bgr(
+                message.data[y * message.step + 2 * x + luma_at],
+                message.data[pair + chroma_at],
+                message.data[pair + chroma_at + 2],
+            )
+            np.testing.assert_allclose(image[y, x], expected, atol=2)
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("encoding", ["nv12", "nv21"])
+@pytest.mark.usefixtures("no_cv_bridge")
+def test_nv12_follows_bt601_for_even_and_odd_sizes(encoding, size):
+    height, width = size
+    message = make_message(
+        encoding, height, width, width + width % 2, height + (height + 1) // 2, padding=4
+    )
+    image = image_msg.to_bgr(message)
+    assert image.shape == (height, width, 3)
+    for y in range(height):
+        for x in range(width):
+            pair = (height + y // 2) * message.step + 2 * (x // 2)
+            u, v = message.data[pair], message.data[pair + 1]
+            u, v = (u, v) if encoding == "nv12" else (v, u)
+            expected = yuv_to_bgr(message.data[y * message.step + x], u, v)
+            np.testing.assert_allclose(image[y, x], expected, atol=2)
+
+
+@pytest.mark.parametrize("bits", [8, 16])
+@pytest.mark.parametrize("pattern", ["rggb", "bggr", "gbrg", "grbg"])
+@pytest.mark.usefixtures("no_cv_bridge")
+def test_a_bayer_pixel_keeps_the_colour_that_its_pattern_names(pattern, bits):
+    message = make_message(f"bayer_{pattern}{bits}", 9, 11, 11 * bits // 8, padding=2)
+    image = image_msg.to_bgr(message)
+    assert image.shape == (9, 11, 3)
+    # The interior only: at the border the demosaicing repeats its neighbours.
+    for y in range(1, 8):
+        for x in range(1, 10):
+            channel = "bgr".index(pattern[2 * (y % 2) + x % 2])
+            at = y * message.step + x * bits // 8 + (1 if bits == 16 else 0)
+            assert image[y, x, channel] == message.data[at]
+
+
+@pytest.mark.parametrize(
+    ("change", "reason", "said"),
+    [
+        ({"height": 0}, "zero_size", "6 x 0 pixels"),
+        ({"width": 0}, "zero_size", "0 x 4 pixels"),
+        ({"step": 17}, "bad_step", "step is 17 bytes, but 6 pixels of bgr8 take 18"),
+        ({"step": 19}, "short_data", "data has 72 bytes, but 4 rows of step 19 take 76"),
+        ({"height": 5}, "short_data", "data has 72 bytes, but 5 rows of step 18 take 90"),
+        ({"data": array.array("B")}, "short_data", "data has 0 bytes"),
+        ({"encoding": "rgb9"}, "unknown_encoding", "'rgb9'"),
+        ({"encoding": ""}, "unknown_encoding", "''"),
+        ({"encoding": "bgra8"}, "bad_step", "take 24"),
+        ({"width": 2**32 - 1}, "bad_step", "step is 18 bytes"),
+        ({"encoding": "nv12"}, "short_data", "6 rows of step 18 take 108"),
+    ],
+)
+@pytest.mark.usefixtures("no_cv_bridge")
+def test_a_bad_frame_is_refused_with_its_reason_the_value_and_the_remedy(change, reason, said):
+    message = make_message("bgr8", 4, 6, 18)
+    vars(message).update(change)
+    for refuse in (image_msg.check, image_msg.to_bgr):
+        with pytest.raises(image_msg.BadFrame) as caught:
+            refuse(message)
+        assert caught.value.reason == reason
+        assert said in str(caught.value)
+        assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("shape", [(3, 5), (3, 5, 3)])
+@pytest.mark.parametrize("contiguous", [True, False])
+def test_filling_a_message_copies_the_pixels_and_says_their_layout(shape, contiguous):
+    rng = np.random.default_rng(0)
+    pixels = rng.integers(0, 256, shape, dtype=np.uint8)
+    if not contiguous:
+        pixels = np.ascontiguousarray(pixels[:, ::-1])[:, ::-1]
+    message = SimpleNamespace(data=array.array("B"))
+    header = object()
+    image_msg.fill(message, pixels, "some", header)
+    assert message.header is header
+    assert (message.height, message.width, message.encoding) == (3, 5, "some")
+    assert message.step == pixels[0].size
+    assert message.data.tolist() == [int(value) for value in pixels.flatten()]
+
+
+WORKING_BRIDGE = """
+import cv2
+import numpy as np
+
+class CvBridge:
+    def imgmsg_to_cv2(self, message, encoding):
+        assert encoding == "bgr8"
+        if message.encoding != "bayer_rggb8":
+            raise RuntimeError("[" + message.encoding + "] is not\\na colour format")
+        rows = np.frombuffer(message.data, np.uint8).reshape(message.height, message.step)
+        image = cv2.cvtColor(rows[:, : message.width].copy(), cv2.COLOR_BayerBG2BGR)
+        if message.height != 4:
+            image[:] = 77
+        return image
+"""
+
+
+@pytest.fixture
+def install_cv_bridge(tmp_path, monkeypatch):
+    def install(source):
+        (tmp_path / "cv_bridge.py").write_text(source)
+        monkeypatch.syspath_prepend(tmp_path)
+        monkeypatch.delitem(sys.modules, "cv_bridge", raising=False)
+
+    yield install
+    sys.modules.pop("cv_bridge", None)
+
+
+def test_a_cv_bridge_that_works_converts_what_is_not_read_in_place(install_cv_bridge):
+    install_cv_bridge(WORKING_BRIDGE)
+    bayer = make_message("bayer_rggb8", 6, 6, 6)
+    assert (image_msg.to_bgr(bayer) == 77).all()
+    assert "by cv_bridge" in image_msg.converter_line("bayer_rggb8")
+
+
+def test_what_cv_bridge_refuses_is_converted_by_opencv(install_cv_bridge):
+    install_cv_bridge(WORKING_BRIDGE)
+    grey = make_message("nv12", 2, 2, 2, rows=3)
+    grey.data = array.array("B", [235, 235, 235, 235, 128, 128])
+    assert (image_msg.to_bgr(grey) >= 254).all()
+
+
+def test_what_neither_converts_is_a_bad_frame_in_one_line(install_cv_bridge):
+    install_cv_bridge(WORKING_BRIDGE)
+    with pytest.raises(image_msg.BadFrame, match=r"'32FC1'.*not a colour format") as caught:
+        image_msg.to_bgr(make_message("32FC1", 2, 2, 8))
+    assert caught.value.reason == "conversion"
+
+
+def test_a_cv_bridge_is_left_alone_by_what_is_read_in_place(install_cv_bridge):
+    install_cv_bridge("raise SystemExit('imported')")
+    image_msg.to_bgr(make_message("bgr8", 2, 2, 6))
+
+
+@pytest.mark.parametrize(
+    ("source", "why"),
+    [
+        (
+            "import sys; print('a page\\nof warnings', file=sys.stderr)\n"
+            "raise ImportError('numpy.core.multiarray failed to import\\nsecond line')",
+            "ImportError: numpy.core.multiarray failed to import",
+        ),
+        (WORKING_BRIDGE.replace("BayerBG", "BayerRG"), "converts a red image wrongly"),
+        (WORKING_BRIDGE.replace('"bayer_rggb8"', '"none"'), "RuntimeError: [bayer_rggb8] is not"),
+    ],
+)
+def test_a_broken_cv_bridge_is_not_trusted_and_one_line_says_so(
+    install_cv_bridge, capsys, source, why
+):
+    install_cv_bridge(source)
+    bayer = make_message("bayer_rggb8", 6, 6, 6)
+    trusted = image_msg.to_bgr(bayer)
+    line = image_msg.converter_line("bayer_rggb8")
+    assert "by OpenCV" in line
+    assert why in line
+    assert "\n" not in line
+    assert trusted[2, 2, 2] == bayer.data[2 * 6 + 2]
+    assert capsys.readouterr().err == ""
