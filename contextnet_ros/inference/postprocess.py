@@ -14,7 +14,7 @@ from contextnet_ros.inference.upsample import (
     upsample_confidence,
 )
 from contextnet_ros.inference.upsample_argmax import upsample_argmax
-from contextnet_ros.network.contextnet import STRIDE
+from contextnet_ros.network.variants import STRIDE
 
 
 class Postprocessor:

@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from contextnet_ros.network import NetworkSize, WeightHeader
+from contextnet_ros.network import VARIANTS, NetworkSize, WeightHeader
 from contextnet_ros.network.contextnet import padded_size
 
 
@@ -53,7 +53,9 @@ class Preprocessor:
 
     def __init__(self, height: int, width: int, size: NetworkSize, header: WeightHeader) -> None:
         self.network_height, self.network_width = size.resolve(height, width)
-        self.padded_height, self.padded_width = padded_size(self.network_height, self.network_width)
+        self.padded_height, self.padded_width = padded_size(
+            self.network_height, self.network_width, VARIANTS[header.variant].size_multiple
+        )
         self._size = size
         self._swap = header.channel_order == "RGB"
         self._table = normalization_table(header)

@@ -176,7 +176,7 @@ class Segmenter:
         """Return one line that says what runs here."""
         backend, table = self._backend, self.header.table
         return (
-            f"model {self.name} ({self.header.variant}, {table.num_classes} {table.name} classes, "
+            f"model {self.name} ({self.header.network}, {table.num_classes} {table.name} classes, "
             f"data licence: {self.header.data_licence}), network size {self.network_size}, "
             f"{backend.name} on {backend.device}, {backend.precision}, threads: "
             f"{backend.num_threads}"
