@@ -12,12 +12,15 @@ import yaml
 from contextnet_ros.files import run_command
 from contextnet_ros.training.loop import Training
 from contextnet_ros.training.recipe import Recipe
+from contextnet_ros.training.sources import parse_roots
 
 EXAMPLES = """examples:
   contextnet-train --recipe camvid --root ~/camvid -o runs/camvid
       the recipe of the default weights; run it again to go on after an interruption
   contextnet-train --recipe generated -o runs/generated
       generated scenes only, no data needed
+  contextnet-train --recipe paper --root ~/cityscapes -o runs/paper --workers 8
+      the paper's own recipe, for which Cityscapes and a GPU are needed
   contextnet-train --recipe my.yaml -o runs/mine --set steps=20000 --set batch=16
 """
 
@@ -34,7 +37,14 @@ def parser() -> argparse.ArgumentParser:
         default="camvid",
         help="name in config/recipes, or the path of a YAML file (default: %(default)s)",
     )
-    result.add_argument("--root", type=Path, help="CamVid's folder, with train/ and trainannot/")
+    result.add_argument(
+        "--root",
+        action="append",
+        default=[],
+        metavar="FOLDER or KIND=FOLDER",
+        help="where the data lies: CamVid (train/, trainannot/), Cityscapes (leftImg8bit/, "
+        "gtFine/); for a mixture give one for each, as camvid=... and cityscapes=...",
+    )
     result.add_argument(
         "-o", "--output", type=Path, required=True, help="folder of checkpoint, log and weights"
     )
@@ -65,7 +75,9 @@ def _train(options: argparse.Namespace) -> int:
     if options.show:
         print(yaml.safe_dump(recipe.to_dict(), sort_keys=False), end="")
         return 0
-    training = Training(recipe, options.output, options.root, options.device, options.workers)
+    training = Training(
+        recipe, options.output, parse_roots(options.root), options.device, options.workers
+    )
     if training.step:
         print(f"resuming at step {training.step} of {recipe.steps}")
     interrupted = False

@@ -13,12 +13,11 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import nn
 from tqdm import tqdm
 
 from contextnet_ros.files import UserError, atomic_write, resource_dir
 from contextnet_ros.inference import Segmenter
-from contextnet_ros.labels import IGNORE_ID, TABLES
+from contextnet_ros.labels import IGNORE_ID
 from contextnet_ros.network import (
     ContextNet,
     NetworkSize,
@@ -32,10 +31,12 @@ from contextnet_ros.training.checkpoint import (
     load_checkpoint,
     save_checkpoint,
 )
-from contextnet_ros.training.datasets import InMemory
+from contextnet_ros.training.datasets import ready
 from contextnet_ros.training.evaluation import evaluate
-from contextnet_ros.training.recipe import Recipe, open_data
+from contextnet_ros.training.optimizers import make_optimizer
+from contextnet_ros.training.recipe import Recipe
 from contextnet_ros.training.sampling import AugmentedSamples, batches
+from contextnet_ros.training.sources import Roots, open_data
 
 BEST_NAME = "best.safetensors"
 LOG_NAME = "log.jsonl"
@@ -51,7 +52,7 @@ class Training:
         self,
         recipe: Recipe,
         folder: Path,
-        camvid_root: Path | None = None,
+        roots: Roots = None,
         device: str = "auto",
         workers: int = 1,
     ) -> None:
@@ -61,14 +62,16 @@ class Training:
         self.device = torch.device(
             ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
         )
-        self.table = TABLES[recipe.classes]
+        self.table = recipe.table
         self.network_size = NetworkSize.parse(recipe.network_size)
-        self.state = load_checkpoint(folder, recipe.to_dict())
-        sources = [open_data(entry, recipe.classes, camvid_root) for entry in recipe.train]
-        validation = [open_data(entry, recipe.classes, camvid_root) for entry in recipe.validate]
+        self.state = load_checkpoint(folder, recipe)
+        sources = [open_data(entry, self.table, roots) for entry in recipe.train]
+        validation = [open_data(entry, self.table, roots) for entry in recipe.validate]
         self.header = WeightHeader(
             table=self.table,
             variant=recipe.variant,
+            width=recipe.width,
+            ppm=recipe.ppm,
             network_size=self.network_size,
             recipe=recipe.to_dict(),
             data_licence="; ".join(sorted({source.licence for source in sources})),
@@ -78,30 +81,34 @@ class Training:
         # Faster for this network on CPUs and on GPUs, with the same results.
         self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.average = AveragedWeights(self.model, recipe.ema_decay)
-        self.optimizer = torch.optim.AdamW(
-            parameter_groups(self.model, recipe.weight_decay), lr=recipe.learning_rate
-        )
+        self.optimizer = make_optimizer(self.model, recipe)
         self.step = 0
         self.best = -math.inf
         self.seconds = 0.0
         if self.state is not None:
             self._restore(self.state)
-        self.sources = [InMemory(source) for source in sources]
-        self.validation = [InMemory(source) for source in validation]
+        self.sources = [ready(source) for source in sources]
+        self.validation = [ready(source) for source in validation]
         self.class_weights = self._class_weights()
 
     def _initial_model(self) -> TrainedNetwork:
         recipe = self.recipe
-        network = ContextNet(self.table.num_classes, recipe.variant, recipe.dropout)
+        network = ContextNet(
+            self.table.num_classes,
+            recipe.variant,
+            recipe.dropout,
+            width=recipe.width,
+            ppm=recipe.ppm,
+        )
         if recipe.init is not None:
             path = Path(recipe.init)
             if path.suffix != ".safetensors":
                 path = resource_dir("models") / f"{recipe.init}.safetensors"
             start, header = load_weights(path)
-            if (header.variant, header.table) != (recipe.variant, self.table):
+            if (header.network, header.table) != (self.header.network, self.table):
                 raise UserError(
-                    f"init {path} is {header.variant} with {header.table.name} classes, the "
-                    f"recipe wants {recipe.variant} with {self.table.name}"
+                    f"init {path} is {header.network} with {header.table.name} classes, the "
+                    f"recipe wants {self.header.network} with {self.table.name}"
                 )
             network.load_state_dict(start.state_dict())
         auxiliary = AuxiliaryHead(network.context_channels, self.table.num_classes, recipe.dropout)
@@ -112,7 +119,8 @@ class Training:
             return None
         counts = np.zeros(self.table.num_classes)
         for entry, source in zip(self.recipe.train, self.sources, strict=True):
-            seen = sum(np.bincount(label.ravel(), minlength=256) for _, label in source)
+            labels = (source.label(index) for index in range(len(source)))
+            seen = sum(np.bincount(label.ravel(), minlength=256) for label in labels)
             counts += np.asarray(seen)[: self.table.num_classes] / np.sum(seen) * entry["share"]
         weights = 1 / np.log(self.recipe.class_weights + counts / counts.sum())
         return torch.tensor(weights / weights.mean(), dtype=torch.float32, device=self.device)
@@ -274,22 +282,6 @@ class Training:
         kept = [line for line in earlier if json.loads(line)["step"] < self.step]
         with atomic_write(path) as temporary:
             temporary.write_text("\n".join([*kept, json.dumps(entry)]) + "\n")
-
-
-def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    """Weight decay on dense convolutions alone: not on depth-wise layers (section 3.1),
-    nor on biases and batch normalization.
-    """
-    decayed: list[nn.Parameter] = []
-    rest: list[nn.Parameter] = []
-    for module in model.modules():
-        for name, parameter in module.named_parameters(recurse=False):
-            dense = isinstance(module, nn.Conv2d) and module.groups == 1 and name == "weight"
-            (decayed if dense else rest).append(parameter)
-    return [
-        {"params": decayed, "weight_decay": weight_decay},
-        {"params": rest, "weight_decay": 0.0},
-    ]
 
 
 class _Means:

@@ -1,4 +1,4 @@
-"""Optimizers that PyTorch does not have as the paper's framework defines them."""
+"""The optimizers of recipes; the paper's is not the one that PyTorch has under its name."""
 
 from __future__ import annotations
 
@@ -6,7 +6,10 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
+from torch import nn
 from torch.optim import Optimizer
+
+from contextnet_ros.training.recipe import Recipe
 
 
 class TensorFlowRMSprop(Optimizer):
@@ -33,8 +36,8 @@ class TensorFlowRMSprop(Optimizer):
     ) -> None:
         if lr < 0 or not 0 <= discount < 1 or not 0 <= momentum < 1 or epsilon <= 0:
             raise ValueError(
-                f"lr {lr}, discount {discount}, momentum {momentum}, epsilon {epsilon}: give a rate "
-                "of 0 or more, discount and momentum in 0..1, a positive epsilon"
+                f"lr {lr}, discount {discount}, momentum {momentum}, epsilon {epsilon}: give a "
+                "rate of 0 or more, discount and momentum in 0..1, a positive epsilon"
             )
         super().__init__(
             params,
@@ -71,3 +74,29 @@ class TensorFlowRMSprop(Optimizer):
         step = gradient / (square + group["epsilon"]).sqrt_()
         buffer.mul_(group["momentum"]).add_(step, alpha=group["lr"])
         parameter.sub_(buffer)
+
+
+def make_optimizer(model: nn.Module, recipe: Recipe) -> Optimizer:
+    """The recipe's optimizer over the model's parameters."""
+    groups = parameter_groups(model, recipe.weight_decay)
+    if recipe.optimizer == "rmsprop":
+        return TensorFlowRMSprop(
+            groups, recipe.learning_rate, recipe.discount, recipe.momentum, recipe.epsilon
+        )
+    return torch.optim.AdamW(groups, lr=recipe.learning_rate)
+
+
+def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+    """Weight decay on dense convolutions alone: not on depth-wise layers (section 3.1),
+    nor on biases and batch normalization.
+    """
+    decayed: list[nn.Parameter] = []
+    rest: list[nn.Parameter] = []
+    for module in model.modules():
+        for name, parameter in module.named_parameters(recurse=False):
+            dense = isinstance(module, nn.Conv2d) and module.groups == 1 and name == "weight"
+            (decayed if dense else rest).append(parameter)
+    return [
+        {"params": decayed, "weight_decay": weight_decay},
+        {"params": rest, "weight_decay": 0.0},
+    ]

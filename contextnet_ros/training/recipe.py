@@ -10,26 +10,26 @@ from typing import Any
 import yaml
 
 from contextnet_ros.files import UserError, resource_dir
-from contextnet_ros.labels import TABLES
+from contextnet_ros.labels import ClassTable
 from contextnet_ros.network import VARIANTS, NetworkSize
 from contextnet_ros.training.augment import Augmentation
-from contextnet_ros.training.datasets import CamVid, GeneratedScenes, LabelledFrames
+from contextnet_ros.training.sources import DATA_KEYS, REQUIRED_KEYS
+from contextnet_ros.training.tables import find_table
 
-DATA_KEYS = {
-    "camvid": {"split"},
-    "generated": {"first_seed", "num_scenes", "size"},
-}
+OPTIMIZERS = ("adamw", "rmsprop")
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """One training. `train` and `validate` list data sets: a `data` kind, its settings, and for
-    training a `share` of the samples.
+    """One training. `train` and `validate` list data sets: a `data` kind, its settings, for
+    training a `share` of the samples, and where needed its `root` and the `map` of its classes.
     """
 
     name: str = "unnamed"
     variant: str = "cn14"  # network of Table 4
-    classes: str = "camvid"  # class table
+    width: float = 1.0  # times its feature maps
+    ppm: bool = False  # pyramid pooling behind the context branch (section 2.2)
+    classes: str = "camvid"  # class table, or the path of one in YAML
     network_size: str = "long_side 960"  # what the network sees of a frame
     train: tuple[dict[str, Any], ...] = ()
     validate: tuple[dict[str, Any], ...] = ()
@@ -40,6 +40,10 @@ class Recipe:
     learning_rate: float = 2e-3  # the highest, after the warm-up
     warmup_steps: int = 200  # linear from zero
     power: float = 0.9  # poly schedule: rate x (1 - step / steps) ^ power
+    optimizer: str = "adamw"  # or rmsprop: TensorFlow's, as in section 3.1
+    discount: float = 0.9  # of rmsprop's running square
+    momentum: float = 0.9  # of rmsprop
+    epsilon: float = 1.0  # of rmsprop, inside its root
     weight_decay: float = 1e-2  # none on depth-wise layers (section 3.1), biases and normalization
     auxiliary_weight: float = 0.4  # section 2.2
     dropout: float = 0.1  # before the classifiers; its rate is not printed
@@ -89,8 +93,15 @@ class Recipe:
     def _check(self) -> None:
         if self.variant not in VARIANTS:
             raise UserError(f"variant {self.variant!r} is unknown; choose from {sorted(VARIANTS)}")
-        if self.classes not in TABLES:
-            raise UserError(f"classes {self.classes!r} is unknown; choose from {sorted(TABLES)}")
+        find_table(self.classes)
+        if self.optimizer not in OPTIMIZERS:
+            raise UserError(
+                f"optimizer {self.optimizer!r} is unknown; choose from {', '.join(OPTIMIZERS)}"
+            )
+        try:
+            VARIANTS[self.variant].widened(self.width)
+        except ValueError as error:
+            raise UserError(f"recipe: {error}") from error
         try:
             NetworkSize.parse(self.network_size)
         except ValueError as error:
@@ -98,15 +109,27 @@ class Recipe:
         for key in ("steps", "batch", "validate_every", "checkpoint_every"):
             if getattr(self, key) < 1:
                 raise UserError(f"{key} is {getattr(self, key)}; give 1 or more")
-        if any(side % 32 for side in self.augmentation.crop):
-            raise UserError(f"crop is {self.augmentation.crop}; give multiples of 32")
+        multiple = VARIANTS[self.variant].size_multiple
+        if any(side % multiple for side in self.augmentation.crop):
+            raise UserError(f"crop is {self.augmentation.crop}; give multiples of {multiple}")
         if not self.train:
             raise UserError("the recipe names no training data: fill in `train`")
         for entry in (*self.train, *self.validate):
             kind = entry.get("data")
             if kind not in DATA_KEYS:
                 raise UserError(f"data {kind!r} is unknown; choose from {sorted(DATA_KEYS)}")
-            _refuse_unknown(entry, DATA_KEYS[kind] | {"data", "share"}, f"data {kind}")
+            known = DATA_KEYS[kind] | {"data", "share", "root", "map"}
+            _refuse_unknown(entry, known, f"data {kind}")
+            missing = sorted(REQUIRED_KEYS[kind] - entry.keys())
+            if missing:
+                raise UserError(f"data {kind} lacks {', '.join(missing)}")
+        if any("share" not in entry for entry in self.train):
+            raise UserError("every entry of `train` needs a share of the samples, as `share: 1`")
+
+    @property
+    def table(self) -> ClassTable:
+        """The class table that `classes` names; raises UserError if its file is gone."""
+        return find_table(self.classes)
 
     def with_settings(self, settings: list[str]) -> Recipe:
         """A copy with `key=value` settings of the command line; raises UserError."""
@@ -130,22 +153,6 @@ class Recipe:
         for key in ("train", "validate"):
             data[key] = [dict(entry) for entry in data[key]]
         return data
-
-
-def open_data(entry: dict[str, Any], classes: str, camvid_root: Path | None) -> LabelledFrames:
-    """The data set that an entry of `train` or `validate` names; raises UserError."""
-    if entry["data"] == "camvid":
-        if classes != "camvid":
-            raise UserError(f"CamVid has no labels in class table {classes!r}")
-        if camvid_root is None:
-            raise UserError("the recipe trains on CamVid: give its folder as --root")
-        return CamVid(camvid_root, entry["split"])
-    return GeneratedScenes(
-        entry["first_seed"],
-        entry["num_scenes"],
-        tuple(entry.get("size", (1024, 2048))),
-        TABLES[classes],
-    )
 
 
 def _refuse_unknown(data: dict[str, Any], known: set[str], where: str) -> None:

@@ -55,7 +55,7 @@ def test_it_differs_from_pytorchs_with_the_papers_figures() -> None:
     other = torch.optim.RMSprop([parameter], lr=0.045, alpha=0.9, momentum=0.9, eps=1)
     parameter.grad = torch.full_like(parameter, 2.0)
     other.step()
-    assert abs(float(parameter.detach()) - run([2.0], [0.045])) > 0.005
+    assert abs(float(parameter.detach()) - run([2.0], [0.045])) > 0.004
 
 
 def test_a_saved_state_goes_on_as_if_never_stopped() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from contextnet_ros.files import UserError, resource_dir
-from contextnet_ros.training.recipe import Recipe, open_data
+from contextnet_ros.training.recipe import Recipe
 
 TRAIN = [{"data": "generated", "first_seed": 0, "num_scenes": 2, "share": 1}]
 
@@ -47,6 +47,11 @@ def test_settings_override_the_recipe() -> None:
         ({"augmentation": {"crop": [100, 100]}}, "multiples of 32"),
         ({"variant": "cn99"}, "'cn99' is unknown"),
         ({"classes": "ade20k"}, "'ade20k' is unknown"),
+        ({"optimizer": "sgd"}, "optimizer 'sgd' is unknown"),
+        ({"width": 0}, "width 0 is outside"),
+        ({"variant": "cn18", "augmentation": {"crop": [96, 64]}}, "multiples of 64"),
+        ({"train": [{"data": "cityscapes", "share": 1}]}, "cityscapes lacks split"),
+        ({"train": [{"data": "cityscapes", "split": "train"}]}, "needs a share"),
         ({"network_size": "big"}, "'big' is unknown"),
         ({"steps": 0}, "steps is 0"),
         ({"train": []}, "no training data"),
@@ -72,9 +77,18 @@ def test_files_that_are_no_recipes(tmp_path: Path) -> None:
         Recipe.load(str(path))
 
 
-def test_camvid_needs_its_folder(tmp_path: Path) -> None:
-    entry = {"data": "camvid", "split": "train"}
-    with pytest.raises(UserError, match="--root"):
-        open_data(entry, "camvid", None)
-    with pytest.raises(UserError, match="does not exist"):
-        open_data(entry, "camvid", tmp_path)
+def test_the_paper_recipe_has_every_printed_figure() -> None:
+    recipe = Recipe.load("paper")
+    assert (recipe.variant, recipe.classes, recipe.network_size) == ("cn14", "cityscapes", "frame")
+    assert (recipe.optimizer, recipe.discount, recipe.momentum, recipe.epsilon) == (
+        "rmsprop", 0.9, 0.9, 1.0,
+    )  # fmt: skip
+    assert (recipe.learning_rate, recipe.power) == (0.045, 0.98)
+    assert recipe.auxiliary_weight == 0.4
+    assert recipe.batch == 16
+    assert recipe.steps == -(-1000 * 2975 // 16)
+    assert recipe.class_weights is None
+    assert recipe.init is None
+    assert recipe.augmentation.scale == (0.5, 2.0)
+    assert recipe.augmentation.flip
+    assert [entry["data"] for entry in recipe.train] == ["cityscapes"]
