@@ -48,6 +48,7 @@ setup(
             "segment_node = contextnet_ros.ros.segment_node:main",
             "contextnet-bag-make = contextnet_ros.ros.bag_make:main",
             "contextnet-eval = contextnet_ros.tools.evaluate:main",
+            "contextnet-prune = contextnet_ros.tools.prune:main",
             "contextnet-segment = contextnet_ros.tools.segment:main",
             "contextnet-train = contextnet_ros.tools.train:main",
         ]

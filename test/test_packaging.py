@@ -17,6 +17,7 @@ COMMANDS = {
     "segment_node",
     "contextnet-bag-make",
     "contextnet-eval",
+    "contextnet-prune",
     "contextnet-segment",
     "contextnet-train",
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
@@ -47,6 +48,11 @@ def write_cityscapes(
             path = root / folder / split / city / f"{name}_{ending}.png"
             path.parent.mkdir(parents=True, exist_ok=True)
             cv2.imwrite(str(path), picture)
+
+
+@pytest.fixture
+def make_cityscapes() -> Callable[..., None]:
+    return write_cityscapes
 
 
 @pytest.fixture
