@@ -213,7 +213,7 @@ class GeneratedScenes(LabelledFrames):
         # Another moment of every street: the first frame of all would park the same way.
         frame = render_frame(seed, seed % 50, *self.size)
         image, label = frame.image_bgr, frame.label
-        if self.table is CAMVID:
+        if self.table == CAMVID:
             label = CITYSCAPES_TO_CAMVID[label]
         return image, np.asarray(label, np.uint8)
 
