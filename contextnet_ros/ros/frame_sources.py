@@ -20,11 +20,9 @@ from contextnet_ros.files import UserError
 from contextnet_ros.labels import CAMVID, CITYSCAPES, IGNORE_ID, ClassTable
 from contextnet_ros.ros.bag_io import BagReader, is_bag
 from contextnet_ros.ros.image_msg import Pixels
+from contextnet_ros.tools.media import IMAGE_SUFFIXES, Video, read_image
 from contextnet_ros.training.datasets import CamVid
 from contextnet_ros.training.scenes import render_sequence
-
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".ppm")
-VIDEO_SUFFIXES = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".mjpeg")
 
 # Each seed gives one drive of this many frames: the picture moves, and a bag of a few dozen frames
 # still shows several streets.
@@ -105,14 +103,6 @@ def generated_source(
     return FrameSource(f"generated scenes, seeds {seed} to {last}", CITYSCAPES, frames, read)
 
 
-def read_image(path: Path, flags: int = cv2.IMREAD_COLOR) -> Pixels:
-    """Read one image file; raises UserError when OpenCV cannot."""
-    image = cv2.imread(str(path), flags)
-    if image is None:
-        raise UserError(f"{path}: cannot be read as an image; mend it or take it out of the folder")
-    return np.asarray(image)
-
-
 def _open(
     source: str,
     split: str,
@@ -190,29 +180,11 @@ def _image_files(path: Path) -> FrameSource:
 
 
 def _video(path: Path) -> FrameSource:
-    capture = cv2.VideoCapture(str(path))
-    opened = capture.isOpened()
-    capture.release()
-    if not opened:
-        raise UserError(
-            f"{path}: neither an image nor a video that OpenCV reads; "
-            f"videos end in {' '.join(VIDEO_SUFFIXES)}"
-        )
+    video = Video(path)
 
     def read() -> Iterator[Frame]:
-        video = cv2.VideoCapture(str(path))
-        try:
-            index = 0
-            while True:
-                more, image = video.read()
-                if not more:
-                    break
-                yield Frame(f"{path.stem}_{index:06d}", image, None)
-                index += 1
-        finally:
-            video.release()
-        if index == 0:
-            raise UserError(f"{path}: a video without a readable frame; convert it to H.264 MP4")
+        for index, image in enumerate(video):
+            yield Frame(f"{path.stem}_{index:06d}", image, None)
 
     return FrameSource(f"video {path}", None, None, read)
 

@@ -149,9 +149,7 @@ def _scene(seed: int) -> _Scene:
     return _Scene(seed)
 
 
-def render_frame(
-    seed: int, index: int, height: int, width: int, fps: float = 10.0
-) -> SceneFrame:
+def render_frame(seed: int, index: int, height: int, width: int, fps: float = 10.0) -> SceneFrame:
     """Frame `index` of the drive through the street of `seed`, seen at `fps` frames a second.
 
     The same arguments give the same bytes; another size shows the same scene.
