@@ -22,7 +22,7 @@ from contextnet_ros.ros.bag_io import BagReader, is_bag
 from contextnet_ros.ros.image_msg import Pixels
 from contextnet_ros.tools.media import IMAGE_SUFFIXES, Video, read_image
 from contextnet_ros.training.datasets import CamVid
-from contextnet_ros.training.scenes import render_sequence
+from contextnet_ros.training.scenes import MIN_SIDE, render_sequence
 
 # Each seed gives one drive of this many frames: the picture moves, and a bag of a few dozen frames
 # still shows several streets.
@@ -90,7 +90,15 @@ def open_source(
 def generated_source(
     *, frames: int, height: int, width: int, seed: int, fps: float = 10.0
 ) -> FrameSource:
-    """Generated drives of `SEQUENCE_FRAMES` frames each from the seeds `seed`, `seed` + 1, ..."""
+    """Generated drives of `SEQUENCE_FRAMES` frames each from the seeds `seed`, `seed` + 1, ...
+
+    Raises UserError for a size or a seed that can't be drawn.
+    """
+    if seed < 0 or min(height, width) < MIN_SIDE:
+        raise UserError(
+            f"scenes of {height} x {width} from seed {seed} can't be drawn: give at least "
+            f"{MIN_SIDE} pixels a side and a seed from 0 on"
+        )
 
     def read() -> Iterator[Frame]:
         for start in range(0, frames, SEQUENCE_FRAMES):
@@ -117,7 +125,7 @@ def _open(
         count = GENERATED_FRAMES if frames is None else frames
         return generated_source(frames=count, height=height, width=width, seed=seed, fps=fps)
     camvid_asked = source.startswith("camvid:")
-    path = Path(source.removeprefix("camvid:"))
+    path = Path(source.removeprefix("camvid:")).expanduser()
     if not path.exists():
         raise UserError(
             f"{source}: no such file or folder; give a folder of images, a video, a CamVid or "

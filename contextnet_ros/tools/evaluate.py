@@ -10,7 +10,12 @@ from typing import Any
 from contextnet_ros.files import UserError, atomic_write, run_command
 from contextnet_ros.inference import Segmenter
 from contextnet_ros.provenance import provenance
-from contextnet_ros.training.datasets import CamVid, GeneratedScenes, LabelledFrames
+from contextnet_ros.training.datasets import (
+    FIRST_UNSEEN_SEED,
+    CamVid,
+    GeneratedScenes,
+    LabelledFrames,
+)
 from contextnet_ros.training.evaluation import evaluate
 
 EXAMPLES = """examples:
@@ -19,19 +24,13 @@ EXAMPLES = """examples:
   contextnet-eval --model runs/mine/best.safetensors --data camvid --root ~/camvid --json s.json
 """
 
-HELD_OUT_SEED = 900_000
-"""Seeds from here on are never trained on: scores and demonstrations use them."""
-
 
 def parse_size(text: str) -> tuple[int, int]:
-    """`HEIGHTxWIDTH` in pixels; raises UserError."""
-    try:
-        height, width = (int(part) for part in text.lower().split("x"))
-    except ValueError:
-        raise UserError(f"size {text!r} is not of the form HEIGHTxWIDTH, as 1024x2048") from None
-    if min(height, width) < 1:
-        raise UserError(f"size {text!r} is not positive")
-    return height, width
+    """(height, width) of a text such as 1024x2048; raises argparse.ArgumentTypeError."""
+    parts = text.lower().split("x")
+    if len(parts) != 2 or not all(part.isdigit() and int(part) > 0 for part in parts):
+        raise argparse.ArgumentTypeError(f"{text!r}: give height x width, such as 1024x2048")
+    return int(parts[0]), int(parts[1])
 
 
 def parser() -> argparse.ArgumentParser:
@@ -46,8 +45,12 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument("--root", type=Path, help="CamVid's folder")
     result.add_argument("--split", default="val", help="of CamVid (default: %(default)s)")
     result.add_argument("--frames", type=int, default=40, help="generated frames to score")
-    result.add_argument("--size", default="1024x2048", help="of generated frames")
-    result.add_argument("--first-seed", type=int, default=HELD_OUT_SEED, help="of generated frames")
+    result.add_argument(
+        "--size", type=parse_size, default=(1024, 2048), help="of generated frames, as 1024x2048"
+    )
+    result.add_argument(
+        "--first-seed", type=int, default=FIRST_UNSEEN_SEED, help="of generated frames"
+    )
     result.add_argument("--network-size", help="instead of the weight file's, as 'scale 0.5'")
     result.add_argument("--device", default="auto", help="auto, cpu or cuda (default: auto)")
     result.add_argument("--json", type=Path, help="write the scores to this file")
@@ -89,7 +92,11 @@ def report(model: str, scores: dict[str, Any]) -> str:
     """The table that a person reads."""
     lines = [f"{model} on {scores['data']}, network size {scores['network_size']}"]
     for name, iou in scores["iou_percent"].items():
-        lines.append(f"  {name:<16} {'absent' if iou is None else f'{iou:6.2f} %'}")
-    lines.append(f"  {'mIoU':<16} {scores['miou_percent']:6.2f} %")
-    lines.append(f"  {'pixel accuracy':<16} {scores['pixel_accuracy_percent']:6.2f} %")
+        lines.append(f"  {name:<16} {percent(iou)}")
+    for key, name in (("miou_percent", "mIoU"), ("pixel_accuracy_percent", "pixel accuracy")):
+        lines.append(f"  {name:<16} {percent(scores[key])}")
     return "\n".join(lines)
+
+
+def percent(value: float | None) -> str:
+    return "absent" if value is None else f"{value:6.2f} %"

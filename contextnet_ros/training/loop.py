@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import nn
 from tqdm import tqdm
 
-from contextnet_ros.files import UserError, atomic_write, resource_dir
-from contextnet_ros.inference import Segmenter
+from contextnet_ros.files import UserError, atomic_write
+from contextnet_ros.inference import Segmenter, model_path
+from contextnet_ros.inference.backend import choose_device
 from contextnet_ros.labels import IGNORE_ID, TABLES
 from contextnet_ros.network import (
     ContextNet,
@@ -32,8 +32,10 @@ from contextnet_ros.training.checkpoint import (
     load_checkpoint,
     save_checkpoint,
 )
-from contextnet_ros.training.datasets import InMemory
+from contextnet_ros.training.datasets import InMemory, combined_licence
 from contextnet_ros.training.evaluation import evaluate
+from contextnet_ros.training.means import Means
+from contextnet_ros.training.optimizers import parameter_groups
 from contextnet_ros.training.recipe import Recipe, open_data
 from contextnet_ros.training.sampling import AugmentedSamples, batches
 
@@ -58,12 +60,13 @@ class Training:
         self.recipe = recipe
         self.folder = folder
         self.workers = workers
-        self.device = torch.device(
-            ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
-        )
+        self.device = choose_device(device)
+        if workers < 0:
+            raise UserError(f"workers is {workers}; give 0 or more")
         self.table = TABLES[recipe.classes]
         self.network_size = NetworkSize.parse(recipe.network_size)
         self.state = load_checkpoint(folder, recipe.to_dict())
+        start = None if recipe.init is None else load_weights(model_path(recipe.init))
         sources = [open_data(entry, recipe.classes, camvid_root) for entry in recipe.train]
         validation = [open_data(entry, recipe.classes, camvid_root) for entry in recipe.validate]
         self.header = WeightHeader(
@@ -71,10 +74,13 @@ class Training:
             variant=recipe.variant,
             network_size=self.network_size,
             recipe=recipe.to_dict(),
-            data_licence="; ".join(sorted({source.licence for source in sources})),
+            data_licence=combined_licence(
+                [source.licence for source in sources]
+                + ([] if start is None else [start[1].data_licence])
+            ),
         )
         torch.manual_seed(recipe.seed)
-        self.model = self._initial_model().to(self.device)
+        self.model = self._initial_model(start).to(self.device)
         # Faster for this network on CPUs and on GPUs, with the same results.
         self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.average = AveragedWeights(self.model, recipe.ema_decay)
@@ -90,20 +96,17 @@ class Training:
         self.validation = [InMemory(source) for source in validation]
         self.class_weights = self._class_weights()
 
-    def _initial_model(self) -> TrainedNetwork:
+    def _initial_model(self, start: tuple[ContextNet, WeightHeader] | None) -> TrainedNetwork:
         recipe = self.recipe
         network = ContextNet(self.table.num_classes, recipe.variant, recipe.dropout)
-        if recipe.init is not None:
-            path = Path(recipe.init)
-            if path.suffix != ".safetensors":
-                path = resource_dir("models") / f"{recipe.init}.safetensors"
-            start, header = load_weights(path)
+        if start is not None:
+            weights, header = start
             if (header.variant, header.table) != (recipe.variant, self.table):
                 raise UserError(
-                    f"init {path} is {header.variant} with {header.table.name} classes, the "
-                    f"recipe wants {recipe.variant} with {self.table.name}"
+                    f"init {recipe.init} is {header.variant} with {header.table.name} classes, "
+                    f"the recipe wants {recipe.variant} with {self.table.name}"
                 )
-            network.load_state_dict(start.state_dict())
+            network.load_state_dict(weights.state_dict())
         auxiliary = AuxiliaryHead(network.context_channels, self.table.num_classes, recipe.dropout)
         return TrainedNetwork(network, auxiliary)
 
@@ -191,7 +194,7 @@ class Training:
             mininterval=0.5 if sys.stderr.isatty() else 30,
             miniters=None if sys.stderr.isatty() else 1,
         )
-        since_log = _Means()
+        since_log = Means()
         self.model.train()
         waiting_since = started = time.perf_counter()
         for images, labels in progress:
@@ -221,7 +224,7 @@ class Training:
             )
             if self.step % recipe.validate_every == 0 or self.step == recipe.steps:
                 self._validate(since_log)
-                since_log = _Means()
+                since_log = Means()
                 self.checkpoint()
                 started = time.perf_counter()
             elif self.step % recipe.checkpoint_every == 0:
@@ -233,7 +236,7 @@ class Training:
         progress.close()
         return self.folder / BEST_NAME
 
-    def _validate(self, means: _Means) -> None:
+    def _validate(self, means: Means) -> None:
         """Score the averaged weights as a user runs them, keep them if they are the best."""
         network = self.average.module.network
         segmenter = Segmenter(network, self.header, device=str(self.device))
@@ -243,7 +246,8 @@ class Training:
         ]
         self._log(scores, means)
         mean = (
-            float(np.mean([score["miou_percent"] for score in scores])) / 100
+            # A set without a scored pixel has no mIoU.
+            float(np.mean([score["miou_percent"] or 0.0 for score in scores])) / 100
             if scores
             else -means["loss"]
         )
@@ -253,7 +257,7 @@ class Training:
             save_weights(self.folder / BEST_NAME, network.cpu(), header)
             network.to(self.device)
 
-    def _log(self, scores: list[dict[str, Any]], means: _Means) -> None:
+    def _log(self, scores: list[dict[str, Any]], means: Means) -> None:
         entry = {
             "step": self.step,
             "loss": round(means["loss"], 4),
@@ -274,35 +278,3 @@ class Training:
         kept = [line for line in earlier if json.loads(line)["step"] < self.step]
         with atomic_write(path) as temporary:
             temporary.write_text("\n".join([*kept, json.dumps(entry)]) + "\n")
-
-
-def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    """Weight decay on dense convolutions alone: not on depth-wise layers (section 3.1),
-    nor on biases and batch normalization.
-    """
-    decayed: list[nn.Parameter] = []
-    rest: list[nn.Parameter] = []
-    for module in model.modules():
-        for name, parameter in module.named_parameters(recurse=False):
-            dense = isinstance(module, nn.Conv2d) and module.groups == 1 and name == "weight"
-            (decayed if dense else rest).append(parameter)
-    return [
-        {"params": decayed, "weight_decay": weight_decay},
-        {"params": rest, "weight_decay": 0.0},
-    ]
-
-
-class _Means:
-    """Running means by name."""
-
-    def __init__(self) -> None:
-        self.totals: dict[str, float] = {}
-        self.count = 0
-
-    def add(self, **values: float) -> None:
-        self.count += 1
-        for name, value in values.items():
-            self.totals[name] = self.totals.get(name, 0.0) + value
-
-    def __getitem__(self, name: str) -> float:
-        return self.totals.get(name, float("nan")) / max(self.count, 1)

@@ -15,9 +15,10 @@ from contextnet_ros.network import VARIANTS, NetworkSize
 from contextnet_ros.training.augment import Augmentation
 from contextnet_ros.training.datasets import CamVid, GeneratedScenes, LabelledFrames
 
-DATA_KEYS = {
-    "camvid": {"split"},
-    "generated": {"first_seed", "num_scenes", "size"},
+# Settings of each kind of data, and whether they have to be given.
+DATA_KEYS: dict[str, dict[str, bool]] = {
+    "camvid": {"split": True},
+    "generated": {"first_seed": True, "num_scenes": True, "size": False},
 }
 
 
@@ -74,15 +75,21 @@ class Recipe:
         """Checked settings; raises UserError naming a wrong key or value."""
         _refuse_unknown(data, {f.name for f in fields(cls)}, "recipe")
         data = dict(data)
-        augmentation = dict(data.pop("augmentation", {}))
+        augmentation = data.pop("augmentation", {})
+        if not isinstance(augmentation, dict):
+            raise UserError(f"augmentation is {augmentation!r}; give its settings as a mapping")
+        augmentation = dict(augmentation)
         _refuse_unknown(augmentation, {f.name for f in fields(Augmentation)}, "augmentation")
-        for key in ("crop", "scale"):
+        for key, kind in (("crop", int), ("scale", float)):
             if key in augmentation:
-                augmentation[key] = tuple(augmentation[key])
+                augmentation[key] = _pair(f"augmentation {key}", augmentation[key], kind)
         for key in ("train", "validate"):
             if key in data:
-                data[key] = tuple(dict(entry) for entry in data[key])
-        recipe = cls(augmentation=Augmentation(**augmentation), **data)
+                data[key] = _entries(key, data[key])
+        recipe = cls(
+            augmentation=Augmentation(**_typed(augmentation, Augmentation())),
+            **_typed(data, cls()),
+        )
         recipe._check()
         return recipe
 
@@ -98,15 +105,32 @@ class Recipe:
         for key in ("steps", "batch", "validate_every", "checkpoint_every"):
             if getattr(self, key) < 1:
                 raise UserError(f"{key} is {getattr(self, key)}; give 1 or more")
-        if any(side % 32 for side in self.augmentation.crop):
+        if self.class_weights is not None and self.class_weights <= 1:
+            raise UserError(f"class_weights is {self.class_weights}; give more than 1, as 1.1")
+        if not 0 <= self.dropout < 1 or not 0 <= self.ema_decay < 1:
+            raise UserError(
+                f"dropout is {self.dropout}, ema_decay {self.ema_decay}; give 0 or more, below 1"
+            )
+        if any(side < 32 or side % 32 for side in self.augmentation.crop):
             raise UserError(f"crop is {self.augmentation.crop}; give multiples of 32")
+        low, high = self.augmentation.scale
+        if not 0 < low <= high:
+            raise UserError(f"scale is {low} to {high}; give two factors above 0 in order")
         if not self.train:
             raise UserError("the recipe names no training data: fill in `train`")
         for entry in (*self.train, *self.validate):
             kind = entry.get("data")
             if kind not in DATA_KEYS:
                 raise UserError(f"data {kind!r} is unknown; choose from {sorted(DATA_KEYS)}")
-            _refuse_unknown(entry, DATA_KEYS[kind] | {"data", "share"}, f"data {kind}")
+            keys = DATA_KEYS[kind]
+            _refuse_unknown(entry, {*keys, "data", "share"}, f"data {kind}")
+            for key, needed in keys.items():
+                if needed and key not in entry:
+                    raise UserError(f"data {kind} lacks {key!r}: {entry}")
+        for entry in self.train:
+            share = entry.get("share")
+            if not isinstance(share, (int, float)) or isinstance(share, bool) or share <= 0:
+                raise UserError(f"share is {share!r} in {entry}; give a number above 0")
 
     def with_settings(self, settings: list[str]) -> Recipe:
         """A copy with `key=value` settings of the command line; raises UserError."""
@@ -116,7 +140,10 @@ class Recipe:
             if not separator:
                 raise UserError(f"setting {setting!r} is not of the form key=value")
             _refuse_unknown({key: value}, {f.name for f in fields(self)}, "recipe")
-            changes[key] = yaml.safe_load(value)
+            try:
+                changes[key] = yaml.safe_load(value)
+            except yaml.YAMLError as error:
+                raise UserError(f"setting {setting!r} is no YAML value") from error
         data = {**self.to_dict(), **changes}
         if isinstance(changes.get("augmentation"), dict):
             data["augmentation"] = {**asdict(self.augmentation), **changes["augmentation"]}
@@ -143,7 +170,7 @@ def open_data(entry: dict[str, Any], classes: str, camvid_root: Path | None) -> 
     return GeneratedScenes(
         entry["first_seed"],
         entry["num_scenes"],
-        tuple(entry.get("size", (1024, 2048))),
+        _pair("size", entry.get("size", (1024, 2048)), int),
         TABLES[classes],
     )
 
@@ -154,3 +181,42 @@ def _refuse_unknown(data: dict[str, Any], known: set[str], where: str) -> None:
             near = difflib.get_close_matches(key, known, 1)
             hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(sorted(known))}"
             raise UserError(f"{where} key {key!r} is unknown; {hint}")
+
+
+def _entries(key: str, value: Any) -> tuple[dict[str, Any], ...]:
+    if not isinstance(value, (list, tuple)) or not all(isinstance(e, dict) for e in value):
+        raise UserError(f"{key} is {value!r}; give a list of mappings with a key `data`")
+    return tuple(dict(entry) for entry in value)
+
+
+def _pair(name: str, value: Any, kind: type) -> tuple[Any, Any]:
+    if not isinstance(value, (list, tuple)) or len(value) != 2:
+        raise UserError(f"{name} is {value!r}; give two numbers, as [384, 512]")
+    return _number(name, value[0], kind), _number(name, value[1], kind)
+
+
+def _number(name: str, value: Any, kind: type) -> Any:
+    # YAML 1.1 takes 2e-3 for text, whatever its writer meant.
+    try:
+        number = None if isinstance(value, bool) else kind(value)
+    except (TypeError, ValueError):
+        number = None
+    if number is None or (kind is int and number != float(value)):
+        raise UserError(
+            f"{name} is {value!r}; give {'a whole number' if kind is int else 'a number'}"
+        )
+    return number
+
+
+def _typed(data: dict[str, Any], defaults: Any) -> dict[str, Any]:
+    """`data` with every number of the type that its default has."""
+    result = dict(data)
+    for key, value in data.items():
+        default = getattr(defaults, key)
+        if isinstance(default, bool) or (value is None and key in ("init", "class_weights")):
+            continue
+        if isinstance(default, (int, float)) or key == "class_weights":
+            result[key] = _number(key, value, int if isinstance(default, int) else float)
+        elif isinstance(default, str) and not isinstance(value, str):
+            raise UserError(f"{key} is {value!r}; give a text")
+    return result

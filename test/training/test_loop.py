@@ -17,7 +17,8 @@ from contextnet_ros.training.augment import Augmentation
 from contextnet_ros.training.checkpoint import AveragedWeights
 from contextnet_ros.training.datasets import GeneratedScenes, InMemory
 from contextnet_ros.training.evaluation import evaluate
-from contextnet_ros.training.loop import Training, parameter_groups
+from contextnet_ros.training.loop import Training
+from contextnet_ros.training.optimizers import parameter_groups
 from contextnet_ros.training.recipe import Recipe
 from contextnet_ros.training.sampling import AugmentedSamples, batches
 
@@ -174,6 +175,29 @@ def test_training_starts_from_given_weights(tmp_path: Path, camvid: Path) -> Non
     for name, tensor in expected.state_dict().items():
         if not name.endswith("num_batches_tracked"):
             assert torch.equal(second.model.network.state_dict()[name], tensor), name
+
+
+def test_the_licence_of_the_start_is_inherited(tmp_path: Path, camvid: Path) -> None:
+    train(tmp_path / "first", camvid)
+    recipe = RECIPE.with_settings(
+        [
+            f"init={tmp_path / 'first' / 'best.safetensors'}",
+            "train=[{data: generated, first_seed: 0, num_scenes: 1, size: [72, 96], share: 1}]",
+            "validate=[]",
+        ]
+    )
+    header = Training(recipe, tmp_path / "second", None, "cpu").header
+    assert "CC BY-NC" in header.data_licence
+
+
+@pytest.mark.parametrize(
+    ("device", "workers", "message"), [("foo", 0, "'foo' is unknown"), ("cpu", -1, "workers is -1")]
+)
+def test_impossible_machines_are_refused(
+    tmp_path: Path, camvid: Path, device: str, workers: int, message: str
+) -> None:
+    with pytest.raises(UserError, match=message):
+        Training(RECIPE, tmp_path / "run", camvid, device, workers)
 
 
 def test_averaged_weights_follow_the_formula() -> None:
