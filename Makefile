@@ -10,23 +10,37 @@ DEMO_ARGS ?=
 VENV := .venv
 BIN := $(VENV)/bin
 RUN_STAMP := $(VENV)/.installed
+TORCH_STAMP := $(VENV)/.torch
 DEV_STAMP := $(VENV)/.installed-dev
 
-.PHONY: setup demo test lint docs clean
+# From the environment, quoted: a requirement such as torch>=2.4 is no redirection.
+export TORCH
+
+.PHONY: setup demo test lint docs clean force
 
 setup: $(RUN_STAMP)
 
-$(RUN_STAMP): requirements.txt setup.py Makefile
+# Touched only when TORCH is given and names another torch than the one installed.
+$(TORCH_STAMP): force
+	@mkdir -p $(VENV)
+	@if [ ! -f $@ ] || { [ $(origin TORCH) != file ] && [ "$$(cat $@)" != "$$TORCH" ]; }; then \
+		printf '%s\n' "$$TORCH" >$@; \
+	fi
+
+$(RUN_STAMP): requirements.txt setup.py Makefile $(TORCH_STAMP)
 	$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(0 if (3, 10) <= v[:2] <= (3, 13) else f"Python {v[0]}.{v[1]} found; 3.10 to 3.13 is needed: make PYTHON=python3.12 ...")'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check 'setuptools==79.0.1'
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(TORCH)
+	set -f; $(BIN)/python -m pip install --quiet --disable-pip-version-check $$TORCH
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	touch $@
 
-$(DEV_STAMP): $(RUN_STAMP) requirements-dev.txt
+# The official scorer, to compare ours with; without the rest of what it names, among it `typing`
+# from before Python 3.5. What it imports stands in requirements-dev.txt.
+$(DEV_STAMP): $(RUN_STAMP) requirements-dev.txt Makefile
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps 'cityscapesscripts==2.3.0'
 	touch $@
 
 demo: $(RUN_STAMP)

@@ -31,7 +31,7 @@ setup(
         "numpy>=1.21",
         "opencv-python>=4.5",
         "PyYAML",
-        "rosbags>=0.9.20",
+        "rosbags>=0.10.9",
         "safetensors>=0.4",
         "torch>=2.4",
         "tqdm",

@@ -53,6 +53,15 @@ def device_name(device: object = "cpu") -> str:
     return platform.processor() or platform.machine()
 
 
+def resident_bytes() -> int:
+    """Return the memory of this process that is in RAM; 0 where the system doesn't tell."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text(encoding="utf-8").split()[1])
+    except (OSError, IndexError, ValueError):
+        return 0
+    return pages * os.sysconf("SC_PAGE_SIZE")
+
+
 def usable_cpus() -> int:
     """Return how many processors this process may use."""
     if hasattr(os, "sched_getaffinity"):

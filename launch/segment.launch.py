@@ -68,7 +68,7 @@ ARGUMENTS = (
 def set_dds_profile(context: LaunchContext) -> list[LaunchDescriptionEntity]:
     """Set both variables of the profile, unless the user has set one or wants none."""
     profile = LaunchConfiguration("dds_profile").perform(context)
-    if profile in ("", "none") or any(os.environ.get(name) for name in DDS_VARIABLES):
+    if profile in ("", "none") or any(map(context.environment.get, DDS_VARIABLES)):
         return []
     if not Path(profile).is_file():
         raise FileNotFoundError(f"dds_profile:={profile} does not exist: give its path, or none")

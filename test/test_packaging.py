@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from contextnet_ros.files import resource_dir
+from contextnet_ros.inference import list_models
 
 ROOT = resource_dir("config").parent
 COMMANDS = {
@@ -25,6 +26,7 @@ PROBE = """
 import json, contextnet_ros
 from contextnet_ros.files import resource_dir
 from contextnet_ros.inference import list_models
+from contextnet_ros.inference import list_models
 print(json.dumps({
     "module": contextnet_ros.__file__,
     "config": str(resource_dir("config")),
@@ -33,6 +35,12 @@ print(json.dumps({
     "models": list(list_models()),
 }))
 """
+
+
+def test_this_installation_finds_models_and_config() -> None:
+    """`make` installs with `pip install -e .`."""
+    assert (resource_dir("config") / "segment.yaml").is_file()
+    assert {"default", "generated-cn14"} <= set(list_models())
 
 
 @pytest.mark.slow

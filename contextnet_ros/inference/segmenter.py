@@ -26,6 +26,7 @@ from contextnet_ros.inference.overlay import DEFAULT_OPACITY, OverlayBlender
 from contextnet_ros.inference.postprocess import Postprocessor
 from contextnet_ros.inference.preprocess import Preprocessor, check_frame
 from contextnet_ros.network import ContextNet, NetworkSize, WeightHeader, load_weights
+from contextnet_ros.provenance import resident_bytes
 
 OUTPUTS = ("label", "overlay", "confidence")
 
@@ -171,6 +172,12 @@ class Segmenter:
         """Segment an empty frame of this size with every output, so that the first real one
         isn't late."""
         self(np.zeros((height, width, 3), np.uint8), OUTPUTS)
+
+    def memory_bytes(self) -> int:
+        """Return what torch's allocator holds on a GPU, or the process's resident set on a CPU."""
+        if self.device.type == "cuda":
+            return torch.cuda.memory_reserved(self.device)
+        return resident_bytes()
 
     def describe(self) -> str:
         """Return one line that says what runs here."""

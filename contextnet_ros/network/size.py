@@ -54,7 +54,7 @@ class NetworkSize:
         return max(1, math.floor(height * factor + 0.5)), max(1, math.floor(width * factor + 0.5))
 
     def __str__(self) -> str:
-        return "frame" if self.kind == "frame" else f"{self.kind} {self.value:g}"
+        return "frame" if self.kind == "frame" else f"{self.kind} {self.value:.15g}"
 
 
 _USAGE = "write 'frame', 'scale S' (as 'scale 0.5') or 'long_side N' (as 'long_side 960')"

@@ -99,7 +99,7 @@ class WeightHeader:
             channel_order=data["channel_order"],
             mean=mean,
             std=std,
-            network_size=NetworkSize.parse(size["size"], size["interpolation"]),
+            network_size=NetworkSize.parse(str(size["size"]), size["interpolation"]),
             scores=list(data["scores"]),
             recipe=dict(data["recipe"]),
             data_licence=str(data["data_licence"]),
@@ -125,26 +125,38 @@ def save_weights(path: str | os.PathLike[str], network: ContextNet, header: Weig
         if not name.endswith("num_batches_tracked")
     }
     with atomic_write(path) as temporary:
-        save_file(tensors, temporary, metadata={HEADER_KEY: header.to_json()})
+        try:
+            save_file(tensors, temporary, metadata={HEADER_KEY: header.to_json()})
+        except SafetensorError as error:
+            raise UserError(f"cannot write {path}: {error}") from error
 
 
 def _open(path: Path) -> Any:
     if not path.is_file():
-        raise WeightFileError(f"weight file {path} does not exist: check the path")
-    with path.open("rb") as file:
-        start = file.read(10)
-    if start[:2] == b"PK" or start[:1] == b"\x80":
-        raise WeightFileError(
-            f"weight file {path} is a pickle (.pt, .pth), which could run any code: "
-            "convert it with contextnet_ros.network.save_weights"
-        )
+        kind = "is a folder, not a file" if path.is_dir() else "does not exist"
+        raise WeightFileError(f"weight file {path} {kind}: check the path")
     try:
         return safe_open(path, framework="pt")
     except (SafetensorError, OSError) as error:
+        # Asked only now: a sound file's first byte may be a pickle's too.
+        if _starts_like_a_pickle(path):
+            raise WeightFileError(
+                f"weight file {path} is a pickle (.pt, .pth), which could run any code: "
+                "convert it with contextnet_ros.network.save_weights"
+            ) from error
         raise WeightFileError(
             f"weight file {path} ({path.stat().st_size} bytes) is truncated or no safetensors "
             f"file ({error}): copy or download it again"
         ) from error
+
+
+def _starts_like_a_pickle(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            start = file.read(2)
+    except OSError:
+        return False
+    return start == b"PK" or start[:1] == b"\x80"
 
 
 def _parse_header(path: Path, metadata: dict[str, str] | None) -> WeightHeader:

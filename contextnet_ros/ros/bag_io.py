@@ -180,14 +180,24 @@ class BagWriter:
         path.parent.mkdir(parents=True, exist_ok=True)
         # The storage file is named after its folder, hence a folder of the right name inside.
         self._folder = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
-        self._writer = Writer(
-            self._folder / path.name, version=_METADATA_VERSION, storage_plugin=STORAGES[storage]
-        )
-        for key, value in (about or {"writer": "contextnet_ros"}).items():
-            self._writer.set_custom_data(key, value)
+        try:
+            self._writer = Writer(
+                self._folder / path.name,
+                version=_METADATA_VERSION,
+                storage_plugin=STORAGES[storage],
+            )
+            for key, value in (about or {"writer": "contextnet_ros"}).items():
+                self._writer.set_custom_data(key, value)
+        except BaseException:
+            shutil.rmtree(self._folder, ignore_errors=True)
+            raise
 
     def __enter__(self) -> BagWriter:
-        self._writer.open()
+        try:
+            self._writer.open()
+        except BaseException:
+            shutil.rmtree(self._folder, ignore_errors=True)
+            raise
         return self
 
     def add_topic(self, topic: str, message_type: str) -> None:

@@ -22,7 +22,6 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import cv2
 from tqdm import tqdm
 
 from contextnet_ros.files import UserError, atomic_write, run_command
@@ -36,6 +35,8 @@ from contextnet_ros.ros.bag_messages import (
 )
 from contextnet_ros.ros.frame_sources import Frame, FrameSource, open_source
 from contextnet_ros.ros.image_msg import Pixels
+from contextnet_ros.tools.evaluate import parse_size
+from contextnet_ros.tools.media import write_image
 
 CAMERA_TOPIC = "/camera/image_raw"
 FRAME_ID = "camera_optical_frame"
@@ -90,7 +91,7 @@ def make_bag(
                 bag.write(topic, stamp_ns, _message(frame.image, stamp_ns, bag_format), frame.name)
                 sizes.add(frame.image.shape[:2])
                 if truth is not None and frame.label is not None:
-                    _write_label(truth / f"{frame.name}.png", frame.label)
+                    write_image(truth / f"{frame.name}.png", frame.label)
             if truth is not None and source.table is not None:
                 write_classes(truth, source.table)
         count = bag.counts[topic]
@@ -131,12 +132,6 @@ def _message(image: Pixels, stamp_ns: int, bag_format: BagFormat) -> bytes:
     return image_message(image, bag_format.encoding, stamp_ns, bag_format.frame_id)
 
 
-def _write_label(path: Path, label: Pixels) -> None:
-    with atomic_write(path) as temporary:
-        if not cv2.imwrite(str(temporary), label):
-            raise UserError(f"{path}: OpenCV cannot write this label")
-
-
 def _with_names_checked(frames: Iterator[Frame]) -> Iterator[Frame]:
     seen = set()
     for frame in frames:
@@ -146,14 +141,6 @@ def _with_names_checked(frames: Iterator[Frame]) -> Iterator[Frame]:
         yield frame
     if not seen:
         raise UserError("the source has no frames; nothing was written")
-
-
-def parse_size(text: str) -> tuple[int, int]:
-    """(height, width) of a text such as 1024x2048; raises argparse.ArgumentTypeError."""
-    parts = text.lower().split("x")
-    if len(parts) != 2 or not all(part.isdigit() and int(part) > 0 for part in parts):
-        raise argparse.ArgumentTypeError(f"{text!r}: give height x width, such as 1024x2048")
-    return int(parts[0]), int(parts[1])
 
 
 def positive(text: str) -> float:

@@ -30,7 +30,6 @@ from contextnet_ros.ros.bag_make import (
     CAMERA_TOPIC,
     BagFormat,
     make_bag,
-    parse_size,
     positive,
     positive_int,
 )
@@ -40,9 +39,8 @@ from contextnet_ros.ros.frame_sources import Frame, FrameSource, open_source
 from contextnet_ros.ros.label_score import Truth
 from contextnet_ros.ros.processes import ending_signals_as_interrupt
 from contextnet_ros.ros.replay import Replayed, ReplayPlan, replay
-
-# No weights were ever trained on scenes from this seed on.
-FIRST_UNSEEN_SEED = 900_000
+from contextnet_ros.tools.evaluate import parse_size
+from contextnet_ros.training.datasets import FIRST_UNSEEN_SEED
 
 # The whole run ends within three minutes, on a busy machine too. Making frames gets a share of
 # them, so that a slow machine plays fewer; answering the last frame, stopping, scoring and drawing
@@ -121,7 +119,10 @@ def run_demo(options: argparse.Namespace) -> int:
     """Run the whole demo; returns 1 when a sum of the accounting does not hold."""
     demo = Demo(options.out, options.model, read_header(model_path(options.model)))
     source = _source(options)
-    demo.out.mkdir(parents=True, exist_ok=True)
+    try:
+        demo.out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"--out {demo.out} can't be made a folder: {error.strerror}") from error
     for file in (demo.picture, demo.report):
         file.unlink(missing_ok=True)
     shutil.rmtree(demo.truth, ignore_errors=True)

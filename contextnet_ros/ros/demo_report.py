@@ -100,9 +100,12 @@ def _percent(value: float | None) -> str:
 def one_line(demo: Demo, report: dict[str, Any]) -> str:
     """The figures that go under the picture."""
     delays, score = report["latency"], report["score"]
+    size = report["input"]["sizes"][0].replace("x", " x ")
+    # A single frame has no rate.
+    rate_hz = report["sent_hz"] or report["asked_hz"]
     parts = [
         f"model {Path(demo.model).stem} ({demo.header.variant})",
-        f"{report['input']['sizes'][0].replace('x', ' x ')} at {report['sent_hz']:.1f} Hz",
+        f"{size} at {rate_hz:.1f} Hz",
         f"latency p50 {delays['p50_ms']:.0f} ms, p99 {delays['p99_ms']:.0f} ms",
     ]
     if score is not None and score["miou_percent"] is not None:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-import cv2
-
-from contextnet_ros.files import UserError, atomic_write
+from contextnet_ros.files import UserError
 from contextnet_ros.labels import CAMVID, ClassTable
 from contextnet_ros.ros.bag_io import BagReader
 from contextnet_ros.ros.bag_make import CAMERA_TOPIC
@@ -15,6 +13,7 @@ from contextnet_ros.ros.demo_picture import PictureRow, draw_picture
 from contextnet_ros.ros.demo_report import Demo
 from contextnet_ros.ros.label_score import Truth, camvid_lookup, score_labels
 from contextnet_ros.ros.replay import OVERLAY_TOPIC, Replayed
+from contextnet_ros.tools.media import write_image
 
 _PICTURE_ROWS = 4
 
@@ -36,8 +35,7 @@ def draw_demo(demo: Demo, replayed: Replayed, truth: Truth | None, footer: str) 
         raise UserError("no overlay arrived, so there is nothing to show; see the node's log")
     rows, table = _shared_classes(rows, demo.header.table, truth)
     picture = draw_picture(rows, table, "ContextNet: a camera stream segmented over ROS 2", footer)
-    with atomic_write(demo.picture) as temporary:
-        cv2.imwrite(str(temporary), picture)
+    write_image(demo.picture, picture)
 
 
 def _pick(stamps: list[int], count: int) -> list[int]:

@@ -103,6 +103,7 @@ def model_status(node_name: str, model: str, segmenter: Any) -> DiagnosticStatus
         "network_size": segmenter.network_size,
         "device": segmenter.device,
         "precision": segmenter.precision,
+        "memory_bytes": segmenter.memory_bytes(),
         "data_licence": header.data_licence,
     }
     return _status(f"{node_name}: model", DiagnosticStatus.OK, segmenter.describe(), values)

@@ -25,11 +25,9 @@ from contextnet_ros.labels import (
 )
 from contextnet_ros.ros.bag_io import BagReader, is_bag
 from contextnet_ros.ros.image_msg import Pixels
+from contextnet_ros.tools.media import IMAGE_SUFFIXES, Video, read_image
 from contextnet_ros.training.datasets import CamVid
-from contextnet_ros.training.scenes import render_sequence
-
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".ppm")
-VIDEO_SUFFIXES = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".mjpeg")
+from contextnet_ros.training.scenes import MIN_SIDE, render_sequence
 
 # Each seed gives one drive of this many frames: the picture moves, and a bag of a few dozen frames
 # still shows several streets.
@@ -90,7 +88,15 @@ def open_source(
 def generated_source(
     *, frames: int, height: int, width: int, seed: int, fps: float = 10.0
 ) -> FrameSource:
-    """Generated drives of `SEQUENCE_FRAMES` frames each from the seeds `seed`, `seed` + 1, ..."""
+    """Generated drives of `SEQUENCE_FRAMES` frames each from the seeds `seed`, `seed` + 1, ...
+
+    Raises UserError for a size or a seed that can't be drawn.
+    """
+    if seed < 0 or min(height, width) < MIN_SIDE:
+        raise UserError(
+            f"scenes of {height} x {width} from seed {seed} can't be drawn: give at least "
+            f"{MIN_SIDE} pixels a side and a seed from 0 on"
+        )
 
     def read() -> Iterator[Frame]:
         for start in range(0, frames, SEQUENCE_FRAMES):
@@ -101,14 +107,6 @@ def generated_source(
 
     last = seed + (frames - 1) // SEQUENCE_FRAMES
     return FrameSource(f"generated scenes, seeds {seed} to {last}", CITYSCAPES, frames, read)
-
-
-def read_image(path: Path, flags: int = cv2.IMREAD_COLOR) -> Pixels:
-    """Read one image file; raises UserError when OpenCV cannot."""
-    image = cv2.imread(str(path), flags)
-    if image is None:
-        raise UserError(f"{path}: cannot be read as an image; mend it or take it out of the folder")
-    return np.asarray(image)
 
 
 def _open(
@@ -125,7 +123,7 @@ def _open(
         count = GENERATED_FRAMES if frames is None else frames
         return generated_source(frames=count, height=height, width=width, seed=seed, fps=fps)
     camvid_asked = source.startswith("camvid:")
-    path = Path(source.removeprefix("camvid:"))
+    path = Path(source.removeprefix("camvid:")).expanduser()
     if not path.exists():
         raise UserError(
             f"{source}: no such file or folder; give a folder of images, a video, a CamVid or "
@@ -188,29 +186,11 @@ def _image_files(path: Path) -> FrameSource:
 
 
 def _video(path: Path) -> FrameSource:
-    capture = cv2.VideoCapture(str(path))
-    opened = capture.isOpened()
-    capture.release()
-    if not opened:
-        raise UserError(
-            f"{path}: neither an image nor a video that OpenCV reads; "
-            f"videos end in {' '.join(VIDEO_SUFFIXES)}"
-        )
+    video = Video(path)
 
     def read() -> Iterator[Frame]:
-        video = cv2.VideoCapture(str(path))
-        try:
-            index = 0
-            while True:
-                more, image = video.read()
-                if not more:
-                    break
-                yield Frame(f"{path.stem}_{index:06d}", image, None)
-                index += 1
-        finally:
-            video.release()
-        if index == 0:
-            raise UserError(f"{path}: a video without a readable frame; convert it to H.264 MP4")
+        for index, image in enumerate(video):
+            yield Frame(f"{path.stem}_{index:06d}", image, None)
 
     return FrameSource(f"video {path}", None, None, read)
 

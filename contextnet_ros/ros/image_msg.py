@@ -23,7 +23,7 @@ Pixels = NDArray[np.uint8]
 class BadFrame(Exception):
     """A message that holds no usable image.
 
-    `reason` is one of zero_size, unknown_encoding, bad_step, short_data, conversion and
+    `reason` is one of zero_size, unknown_encoding, small_step, short_data, conversion and
     segmentation; str() is one line with the values seen and the remedy.
     """
 
@@ -93,7 +93,7 @@ def check(message: Any) -> None:
     row = _row_bytes(encoding, width) if encoding else 0
     if step < row:
         raise BadFrame(
-            "bad_step",
+            "small_step",
             f"step is {step} bytes, but {width} pixels of {message.encoding} take {row}: "
             "check the camera's driver",
         )

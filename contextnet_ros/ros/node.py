@@ -62,6 +62,8 @@ class SegmentNode:
 
     def serve(self) -> None:
         """Warm up, subscribe, and segment until a stop is requested; then count up."""
+        if self._stop.requested:
+            return
         self._warm_up()
         if self._stop.requested:
             return

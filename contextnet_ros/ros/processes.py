@@ -22,6 +22,8 @@ from contextnet_ros.files import UserError, resource_dir
 # What each signal is given to work before the next, harsher one.
 _STOPPING_S = ((signal.SIGINT, 10.0), (signal.SIGTERM, 3.0), (signal.SIGKILL, 3.0))
 
+_ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
 Event = dict[str, Any]
 
 
@@ -32,7 +34,9 @@ class Child:
         self.name = name
         self.log = log
         self.events: queue.SimpleQueue[Event] = queue.SimpleQueue()
-        with log.open("wb") as errors:
+        log.write_bytes(b"")
+        # Both appending, since the reader writes to the same file.
+        with log.open("ab") as errors:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", module, *args],
                 env=dict(env),
@@ -110,8 +114,13 @@ class Children:
 
     def start(self, name: str, module: str, args: list[str]) -> Child:
         """Start `python -m module args`; its stderr goes to NAME.log."""
-        child = Child(name, module, args, self.env, self.logs / f"{name}.log")
-        self.all.append(child)
+        # An interrupt between the two would leave a process that nobody stops.
+        held = signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
+        try:
+            child = Child(name, module, args, self.env, self.logs / f"{name}.log")
+            self.all.append(child)
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, held)
         return child
 
     def wait(

@@ -27,7 +27,7 @@ MAX_HZ = 30.0
 _WARM_UP_PROBES = 1
 _PROBES = 4
 
-_START_S = 90.0
+_START_S = 120.0
 _SETTLE_S = 20.0
 
 # A status that was on its way while the last frame was answered is too old to tell of it.

@@ -66,8 +66,15 @@ def measured(result: dict[str, Any]) -> str:
     versions = ", ".join(f"{k} {v}" for k, v in origin["versions"].items() if v is not None)
     return (
         f"{origin['device']}, {origin['cpus']} CPUs; {versions}; "
-        f"commit {str(origin['commit'])[:12]}; {origin['date'][:10]}"
+        f"commit {_short(origin['commit'])}; {origin['date'][:10]}"
     )
+
+
+def _short(commit: str | None) -> str:
+    if commit is None:
+        return "none"
+    name, dash, dirty = commit.partition("-")
+    return name[:12] + dash + dirty
 
 
 def demo_table(paths: Sequence[Path]) -> str:
@@ -91,7 +98,7 @@ def demo_table(paths: Sequence[Path]) -> str:
 
 
 def header_block(paths: Sequence[Path]) -> str:
-    """Size, cost, licence and recipe that a weight file carries."""
+    """Size, licence and recipe that a weight file carries."""
     (path,) = paths
     network, header = load_weights(path)
     recipe = yaml.safe_dump(header.recipe, sort_keys=False, default_flow_style=None).rstrip()

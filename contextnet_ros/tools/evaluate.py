@@ -17,9 +17,9 @@ from contextnet_ros.inference.segmenter import model_path
 from contextnet_ros.labels import CITYSCAPES, CITYSCAPES_LABEL_IDS, Pixels
 from contextnet_ros.network import load_weights
 from contextnet_ros.provenance import provenance
-from contextnet_ros.tools.media import UnreadableError, read_image, write_image
+from contextnet_ros.tools.media import read_image, write_image
 from contextnet_ros.tools.score_pictures import compared, confusion_picture
-from contextnet_ros.training.datasets import LabelledFrames
+from contextnet_ros.training.datasets import FIRST_UNSEEN_SEED, LabelledFrames
 from contextnet_ros.training.evaluation import Evaluation
 from contextnet_ros.training.folders import cityscapes_images
 from contextnet_ros.training.sources import DATA_KEYS, open_data
@@ -37,19 +37,13 @@ EXAMPLES = """examples:
       label ids for the Cityscapes server, and no scores
 """
 
-HELD_OUT_SEED = 900_000
-"""Seeds from here on are never trained on: scores and demonstrations use them."""
-
 
 def parse_size(text: str) -> tuple[int, int]:
-    """`HEIGHTxWIDTH` in pixels; raises UserError."""
-    try:
-        height, width = (int(part) for part in text.lower().split("x"))
-    except ValueError:
-        raise UserError(f"size {text!r} is not of the form HEIGHTxWIDTH, as 1024x2048") from None
-    if min(height, width) < 1:
-        raise UserError(f"size {text!r} is not positive")
-    return height, width
+    """(height, width) of a text such as 1024x2048; raises argparse.ArgumentTypeError."""
+    parts = text.lower().split("x")
+    if len(parts) != 2 or not all(part.isdigit() and int(part) > 0 for part in parts):
+        raise argparse.ArgumentTypeError(f"{text!r}: give height x width, such as 1024x2048")
+    return int(parts[0]), int(parts[1])
 
 
 def parser() -> argparse.ArgumentParser:
@@ -67,8 +61,12 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument("--labels", help="of --data folders: the label maps")
     result.add_argument("--table", help="of --data folders: their class table in YAML")
     result.add_argument("--frames", type=int, default=40, help="generated frames to score")
-    result.add_argument("--size", default="1024x2048", help="of generated frames")
-    result.add_argument("--first-seed", type=int, default=HELD_OUT_SEED, help="of generated frames")
+    result.add_argument(
+        "--size", type=parse_size, default=(1024, 2048), help="of generated frames, as 1024x2048"
+    )
+    result.add_argument(
+        "--first-seed", type=int, default=FIRST_UNSEEN_SEED, help="of generated frames"
+    )
     result.add_argument("--network-size", help="instead of the weight file's, as 'scale 0.5'")
     result.add_argument("--flip", action="store_true", help="average with the mirrored frame")
     result.add_argument(
@@ -128,12 +126,11 @@ def _predictor(options: argparse.Namespace, segmenter: Segmenter) -> Callable[[P
 
 def _entry(options: argparse.Namespace) -> dict[str, Any]:
     if options.data == "generated":
-        size = parse_size(options.size)
         return {
             "data": "generated",
             "first_seed": options.first_seed,
             "num_scenes": options.frames,
-            "size": size,
+            "size": options.size,
         }
     if options.data == "folders":
         parts = {name: getattr(options, name) for name in ("images", "labels", "table")}
@@ -158,11 +155,7 @@ def _submit(
     label_ids = np.array([*CITYSCAPES_LABEL_IDS], np.uint8)
     for key, path in tqdm(sorted(images.items()), desc="writing", delay=2):
         name = key.rpartition("/")[2]
-        try:
-            image = read_image(path)
-        except UnreadableError as error:
-            raise UserError(str(error)) from error
-        write_image(options.submission / f"{name}.png", label_ids[predict(image)])
+        write_image(options.submission / f"{name}.png", label_ids[predict(read_image(path))])
     print(f"{len(images)} label maps in {options.submission}: zip the folder for the server")
     return 0
 
@@ -186,14 +179,17 @@ def report(model: str, scores: dict[str, Any]) -> str:
     """The table that a person reads."""
     lines = [f"{model} on {scores['data']}, network size {scores['network_size']}"]
     for name, iou in scores["iou_percent"].items():
-        lines.append(f"  {name:<16} {'absent' if iou is None else f'{iou:6.2f} %'}")
-    rows = {"mIoU": "miou_percent", "pixel accuracy": "pixel_accuracy_percent"}
+        lines.append(f"  {name:<16} {percent(iou)}")
+    rows = {"miou_percent": "mIoU", "pixel_accuracy_percent": "pixel accuracy"}
     if "category_miou_percent" in scores:
-        rows["category mIoU"] = "category_miou_percent"
+        rows["category_miou_percent"] = "category mIoU"
     if "iiou_mean_percent" in scores:
-        rows["mean iIoU"] = "iiou_mean_percent"
-        rows["category iIoU"] = "category_iiou_mean_percent"
-    for title, key in rows.items():
-        value = scores[key]
-        lines.append(f"  {title:<16} {'nothing scored' if value is None else f'{value:6.2f} %'}")
+        rows["iiou_mean_percent"] = "mean iIoU"
+        rows["category_iiou_mean_percent"] = "category iIoU"
+    for key, name in rows.items():
+        lines.append(f"  {name:<16} {percent(scores[key])}")
     return "\n".join(lines)
+
+
+def percent(value: float | None) -> str:
+    return "absent" if value is None else f"{value:6.2f} %"

@@ -20,7 +20,7 @@ VIDEO_SUFFIXES = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpe
 _DEFAULT_FPS = 25.0
 
 
-class UnreadableError(Exception):
+class UnreadableError(UserError):
     """An image or a video that OpenCV can't decode."""
 
 
@@ -75,16 +75,18 @@ def _media_of(path: Path, output: Path) -> Iterator[Medium]:
         yield Medium(file, file.relative_to(path).with_suffix(""))
 
 
-def read_image(path: Path) -> npt.NDArray[np.uint8]:
+def read_image(path: Path, flags: int = cv2.IMREAD_COLOR) -> npt.NDArray[np.uint8]:
     """Read an image file as BGR, uint8 (H, W, 3); raises UnreadableError."""
     try:
         data = np.fromfile(path, np.uint8)
     except OSError as error:
-        raise UnreadableError(f"{path} can't be read: {error.strerror}") from error
+        raise UnreadableError(f"{path} cannot be read: {error.strerror}") from error
     # From memory, since OpenCV prints a warning of its own for a file.
-    image = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
+    image = cv2.imdecode(data, flags) if data.size else None
     if image is None:
-        raise UnreadableError(f"{path} can't be read as an image ({data.size} bytes)")
+        raise UnreadableError(
+            f"{path} cannot be read as an image ({data.size} bytes): mend it or take it away"
+        )
     return np.asarray(image, np.uint8)
 
 
@@ -103,7 +105,7 @@ class Video:
         capture = cv2.VideoCapture(str(path))
         try:
             if not capture.isOpened():
-                raise UnreadableError(f"{path} can't be read as a video")
+                raise UnreadableError(f"{path} cannot be read as a video: convert it to H.264 MP4")
             fps = float(capture.get(cv2.CAP_PROP_FPS))
             # Containers without an index give zero or nonsense here; it is for progress bars only.
             self.expected_frames = max(0, int(capture.get(cv2.CAP_PROP_FRAME_COUNT)))

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import json
 import signal
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from contextnet_ros.files import run_command
+from contextnet_ros.files import atomic_write, run_command
+from contextnet_ros.network import read_header
+from contextnet_ros.provenance import provenance
 from contextnet_ros.training.loop import Training
 from contextnet_ros.training.recipe import Recipe
 from contextnet_ros.training.sources import parse_roots
@@ -59,6 +62,7 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument(
         "--workers", type=int, default=1, help="processes that load frames (default: %(default)s)"
     )
+    result.add_argument("--json", type=Path, help="write scores and times to this file")
     result.add_argument(
         "--show", action="store_true", help="print the recipe as it would run, and stop"
     )
@@ -94,5 +98,16 @@ def _train(options: argparse.Namespace) -> int:
     if interrupted:
         print(f"interrupted at step {training.step}; the same command goes on from there")
         return 130
+    if options.json is not None:
+        result = {
+            "recipe": recipe.to_dict(),
+            "steps": training.step,
+            "train_seconds": round(training.seconds, 1),
+            "best": str(best),
+            "scores": read_header(best).scores,
+            "provenance": provenance(training.device),
+        }
+        with atomic_write(options.json) as temporary:
+            temporary.write_text(json.dumps(result, indent=1) + "\n")
     print(f"best weights: {best}; use them with: segment_node --ros-args -p model:={best}")
     return 0

@@ -6,6 +6,7 @@ import copy
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -13,6 +14,7 @@ from contextnet_ros.files import UserError, atomic_write
 from contextnet_ros.training.recipe import Recipe
 
 CHECKPOINT_NAME = "checkpoint.pt"
+BAD_BATCH_NAME = "bad_batch.npz"
 
 
 Module = TypeVar("Module", bound=nn.Module)
@@ -45,6 +47,16 @@ def save_checkpoint(folder: Path, state: dict[str, Any]) -> None:
     """Write `state` (tensors and plain values) whole or not at all."""
     with atomic_write(folder / CHECKPOINT_NAME) as temporary:
         torch.save(state, temporary)
+
+
+def save_batch(folder: Path, images: torch.Tensor, labels: torch.Tensor, step: int) -> Path:
+    """Write the batch that broke a run, for a look at what is in it; returns its path."""
+    path = folder / BAD_BATCH_NAME
+    with atomic_write(path) as temporary:
+        np.savez_compressed(
+            temporary, images=images.cpu().numpy(), labels=labels.cpu().numpy(), step=step
+        )
+    return path
 
 
 def load_checkpoint(folder: Path, recipe: Recipe) -> dict[str, Any] | None:

@@ -20,10 +20,19 @@ from contextnet_ros.labels import (
     ClassTable,
     Pixels,
 )
-from contextnet_ros.training.scenes import render_frame
+from contextnet_ros.training.scenes import MIN_SIDE, render_frame
+
+FIRST_UNSEEN_SEED = 900_000
+"""Scenes from this seed on are never trained on: scores and demonstrations use them."""
 
 CAMVID_LICENCE = "CamVid labels and frames: CC BY-NC 4.0, personal and research use only"
-GENERATED_LICENCE = "generated scenes only: no restriction"
+GENERATED_LICENCE = "generated scenes: no restriction"
+
+
+def combined_licence(licences: Sequence[str]) -> str:
+    """What weights may be used for whose data, or whose start, came under all of `licences`."""
+    parts = {part.strip() for licence in licences for part in licence.split(";")}
+    return "; ".join(sorted(parts))
 
 
 class LabelledFrames(ABC):
@@ -192,6 +201,12 @@ class GeneratedScenes(LabelledFrames):
     ) -> None:
         if table not in (CAMVID, CITYSCAPES):
             raise UserError(f"generated scenes have no labels in class table {table.name!r}")
+        if first_seed < 0 or num_scenes < 1 or min(size) < MIN_SIDE:
+            raise UserError(
+                f"{num_scenes} generated scenes of {size[0]} x {size[1]} from seed {first_seed} "
+                f"can't be drawn: give at least one, at least {MIN_SIDE} pixels a side, and a seed "
+                "from 0 on"
+            )
         self.table = table
         self.licence = GENERATED_LICENCE
         self.first_seed = first_seed

@@ -12,12 +12,11 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from tqdm import tqdm
 
-from contextnet_ros.files import UserError, atomic_write, resource_dir
-from contextnet_ros.inference import Segmenter
-from contextnet_ros.labels import IGNORE_ID
+from contextnet_ros.files import UserError, atomic_write
+from contextnet_ros.inference import Segmenter, model_path
+from contextnet_ros.inference.backend import choose_device
 from contextnet_ros.network import (
     ContextNet,
     NetworkSize,
@@ -29,10 +28,13 @@ from contextnet_ros.training.auxiliary import AuxiliaryHead, TrainedNetwork
 from contextnet_ros.training.checkpoint import (
     AveragedWeights,
     load_checkpoint,
+    save_batch,
     save_checkpoint,
 )
-from contextnet_ros.training.datasets import ready
+from contextnet_ros.training.datasets import combined_licence, ready
 from contextnet_ros.training.evaluation import evaluate
+from contextnet_ros.training.losses import segmentation_loss
+from contextnet_ros.training.means import Means
 from contextnet_ros.training.optimizers import make_optimizer
 from contextnet_ros.training.recipe import Recipe
 from contextnet_ros.training.sampling import AugmentedSamples, batches
@@ -59,12 +61,13 @@ class Training:
         self.recipe = recipe
         self.folder = folder
         self.workers = workers
-        self.device = torch.device(
-            ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
-        )
+        self.device = choose_device(device)
+        if workers < 0:
+            raise UserError(f"workers is {workers}; give 0 or more")
         self.table = recipe.table
         self.network_size = NetworkSize.parse(recipe.network_size)
         self.state = load_checkpoint(folder, recipe)
+        start = None if recipe.init is None else load_weights(model_path(recipe.init))
         sources = [open_data(entry, self.table, roots) for entry in recipe.train]
         validation = [open_data(entry, self.table, roots) for entry in recipe.validate]
         self.header = WeightHeader(
@@ -74,10 +77,13 @@ class Training:
             ppm=recipe.ppm,
             network_size=self.network_size,
             recipe=recipe.to_dict(),
-            data_licence="; ".join(sorted({source.licence for source in sources})),
+            data_licence=combined_licence(
+                [source.licence for source in sources]
+                + ([] if start is None else [start[1].data_licence])
+            ),
         )
         torch.manual_seed(recipe.seed)
-        self.model = self._initial_model().to(self.device)
+        self.model = self._initial_model(start).to(self.device)
         # Faster for this network on CPUs and on GPUs, with the same results.
         self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.average = AveragedWeights(self.model, recipe.ema_decay)
@@ -91,7 +97,7 @@ class Training:
         self.validation = [ready(source) for source in validation]
         self.class_weights = self._class_weights()
 
-    def _initial_model(self) -> TrainedNetwork:
+    def _initial_model(self, start: tuple[ContextNet, WeightHeader] | None) -> TrainedNetwork:
         recipe = self.recipe
         network = ContextNet(
             self.table.num_classes,
@@ -100,17 +106,14 @@ class Training:
             width=recipe.width,
             ppm=recipe.ppm,
         )
-        if recipe.init is not None:
-            path = Path(recipe.init)
-            if path.suffix != ".safetensors":
-                path = resource_dir("models") / f"{recipe.init}.safetensors"
-            start, header = load_weights(path)
+        if start is not None:
+            weights, header = start
             if (header.network, header.table) != (self.header.network, self.table):
                 raise UserError(
-                    f"init {path} is {header.network} with {header.table.name} classes, the "
-                    f"recipe wants {self.header.network} with {self.table.name}"
+                    f"init {recipe.init} is {header.network} with {header.table.name} classes, "
+                    f"the recipe wants {self.header.network} with {self.table.name}"
                 )
-            network.load_state_dict(start.state_dict())
+            network.load_state_dict(weights.state_dict())
         auxiliary = AuxiliaryHead(network.context_channels, self.table.num_classes, recipe.dropout)
         return TrainedNetwork(network, auxiliary)
 
@@ -167,15 +170,17 @@ class Training:
         """Cross entropy at the label's size plus the auxiliary one; zero if nothing is labelled."""
         logits, auxiliary = self.model(self.prepare(images))
         labels = labels.to(self.device).long()
-        return self._cross_entropy(
-            logits, labels
-        ) + self.recipe.auxiliary_weight * self._cross_entropy(auxiliary, labels)
-
-    def _cross_entropy(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        if not bool((labels != IGNORE_ID).any()):
-            return logits.sum() * 0
-        full = F.interpolate(logits, size=labels.shape[-2:], mode="bilinear", align_corners=False)
-        return F.cross_entropy(full, labels, weight=self.class_weights, ignore_index=IGNORE_ID)
+        recipe = self.recipe
+        main = segmentation_loss(
+            logits,
+            labels,
+            class_weights=self.class_weights,
+            label_smoothing=recipe.label_smoothing,
+            ohem_share=recipe.ohem_share,
+            lovasz_weight=recipe.lovasz_weight,
+        )
+        side = segmentation_loss(auxiliary, labels, class_weights=self.class_weights)
+        return main + recipe.auxiliary_weight * side
 
     def run(self, stop: Callable[[], bool] = lambda: False) -> Path:
         """Train to the end, or until `stop()`; returns the path of the best weights so far."""
@@ -199,7 +204,7 @@ class Training:
             mininterval=0.5 if sys.stderr.isatty() else 30,
             miniters=None if sys.stderr.isatty() else 1,
         )
-        since_log = _Means()
+        since_log = Means()
         self.model.train()
         waiting_since = started = time.perf_counter()
         for images, labels in progress:
@@ -209,12 +214,11 @@ class Training:
             loss = self.loss(images, labels)
             value = float(loss.detach())
             if not math.isfinite(value):
-                raise UserError(
-                    f"the loss is {value} at step {self.step}: lower learning_rate "
-                    f"(now {recipe.learning_rate}); the last checkpoint is in {self.folder}"
-                )
+                raise self._not_finite(value, images, labels)
             self.optimizer.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]
+            if recipe.gradient_clip is not None:
+                torch.nn.utils.clip_grad_norm_(self.model.parameters(), recipe.gradient_clip)
             self.optimizer.step()
             self.average.update(self.model, self.step)
             self.step += 1
@@ -229,7 +233,7 @@ class Training:
             )
             if self.step % recipe.validate_every == 0 or self.step == recipe.steps:
                 self._validate(since_log)
-                since_log = _Means()
+                since_log = Means()
                 self.checkpoint()
                 started = time.perf_counter()
             elif self.step % recipe.checkpoint_every == 0:
@@ -241,7 +245,16 @@ class Training:
         progress.close()
         return self.folder / BEST_NAME
 
-    def _validate(self, means: _Means) -> None:
+    def _not_finite(self, value: float, images: torch.Tensor, labels: torch.Tensor) -> UserError:
+        """Save the batch that did it; returns the error that says so."""
+        path = save_batch(self.folder, images, labels, self.step)
+        return UserError(
+            f"the loss is {value} at step {self.step}: lower learning_rate "
+            f"(now {self.recipe.learning_rate}) or set gradient_clip; the batch is in {path}, the "
+            f"last checkpoint in {self.folder}"
+        )
+
+    def _validate(self, means: Means) -> None:
         """Score the averaged weights as a user runs them, keep them if they are the best."""
         network = self.average.module.network
         segmenter = Segmenter(network, self.header, device=str(self.device))
@@ -251,7 +264,8 @@ class Training:
         ]
         self._log(scores, means)
         mean = (
-            float(np.mean([score["miou_percent"] for score in scores])) / 100
+            # A set without a scored pixel has no mIoU.
+            float(np.mean([score["miou_percent"] or 0.0 for score in scores])) / 100
             if scores
             else -means["loss"]
         )
@@ -261,7 +275,7 @@ class Training:
             save_weights(self.folder / BEST_NAME, network.cpu(), header)
             network.to(self.device)
 
-    def _log(self, scores: list[dict[str, Any]], means: _Means) -> None:
+    def _log(self, scores: list[dict[str, Any]], means: Means) -> None:
         entry = {
             "step": self.step,
             "loss": round(means["loss"], 4),
@@ -282,19 +296,3 @@ class Training:
         kept = [line for line in earlier if json.loads(line)["step"] < self.step]
         with atomic_write(path) as temporary:
             temporary.write_text("\n".join([*kept, json.dumps(entry)]) + "\n")
-
-
-class _Means:
-    """Running means by name."""
-
-    def __init__(self) -> None:
-        self.totals: dict[str, float] = {}
-        self.count = 0
-
-    def add(self, **values: float) -> None:
-        self.count += 1
-        for name, value in values.items():
-            self.totals[name] = self.totals.get(name, 0.0) + value
-
-    def __getitem__(self, name: str) -> float:
-        return self.totals.get(name, float("nan")) / max(self.count, 1)

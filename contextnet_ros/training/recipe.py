@@ -13,10 +13,11 @@ from contextnet_ros.files import UserError, resource_dir
 from contextnet_ros.labels import ClassTable
 from contextnet_ros.network import VARIANTS, NetworkSize
 from contextnet_ros.training.augment import Augmentation
-from contextnet_ros.training.sources import DATA_KEYS, REQUIRED_KEYS
+from contextnet_ros.training.sources import DATA_KEYS
 from contextnet_ros.training.tables import find_table
 
 OPTIMIZERS = ("adamw", "rmsprop")
+_OPTIONAL_NUMBERS = ("class_weights", "ohem_share", "gradient_clip")
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,10 @@ class Recipe:
     auxiliary_weight: float = 0.4  # section 2.2
     dropout: float = 0.1  # before the classifiers; its rate is not printed
     class_weights: float | None = None  # c of 1 / ln(c + frequency); 1.10 is usual; none: even
+    label_smoothing: float = 0.0
+    ohem_share: float | None = None  # of the labelled pixels, the hardest that count; none: all
+    lovasz_weight: float = 0.0  # of the Lovasz softmax loss, added to the main one
+    gradient_clip: float | None = None  # largest norm of a step's gradients; none: as they are
     ema_decay: float = 0.998  # of the averaged weights that are validated and kept
     validate_every: int = 500  # steps
     checkpoint_every: int = 50  # steps
@@ -78,15 +83,21 @@ class Recipe:
         """Checked settings; raises UserError naming a wrong key or value."""
         _refuse_unknown(data, {f.name for f in fields(cls)}, "recipe")
         data = dict(data)
-        augmentation = dict(data.pop("augmentation", {}))
+        augmentation = data.pop("augmentation", {})
+        if not isinstance(augmentation, dict):
+            raise UserError(f"augmentation is {augmentation!r}; give its settings as a mapping")
+        augmentation = dict(augmentation)
         _refuse_unknown(augmentation, {f.name for f in fields(Augmentation)}, "augmentation")
-        for key in ("crop", "scale"):
+        for key, kind in (("crop", int), ("scale", float)):
             if key in augmentation:
-                augmentation[key] = tuple(augmentation[key])
+                augmentation[key] = _pair(f"augmentation {key}", augmentation[key], kind)
         for key in ("train", "validate"):
             if key in data:
-                data[key] = tuple(dict(entry) for entry in data[key])
-        recipe = cls(augmentation=Augmentation(**augmentation), **data)
+                data[key] = _entries(key, data[key])
+        recipe = cls(
+            augmentation=Augmentation(**_typed(augmentation, Augmentation())),
+            **_typed(data, cls()),
+        )
         recipe._check()
         return recipe
 
@@ -94,6 +105,11 @@ class Recipe:
         if self.variant not in VARIANTS:
             raise UserError(f"variant {self.variant!r} is unknown; choose from {sorted(VARIANTS)}")
         find_table(self.classes)
+        if not 0 <= self.discount < 1 or not 0 <= self.momentum < 1 or self.epsilon <= 0:
+            raise UserError(
+                f"discount is {self.discount}, momentum {self.momentum}, epsilon {self.epsilon}; "
+                "give 0 or more and below 1, for epsilon more than 0"
+            )
         if self.optimizer not in OPTIMIZERS:
             raise UserError(
                 f"optimizer {self.optimizer!r} is unknown; choose from {', '.join(OPTIMIZERS)}"
@@ -109,22 +125,46 @@ class Recipe:
         for key in ("steps", "batch", "validate_every", "checkpoint_every"):
             if getattr(self, key) < 1:
                 raise UserError(f"{key} is {getattr(self, key)}; give 1 or more")
+        if self.class_weights is not None and self.class_weights <= 1:
+            raise UserError(f"class_weights is {self.class_weights}; give more than 1, as 1.1")
+        if not 0 <= self.dropout < 1 or not 0 <= self.ema_decay < 1:
+            raise UserError(
+                f"dropout is {self.dropout}, ema_decay {self.ema_decay}; give 0 or more, below 1"
+            )
+        if not 0 <= self.label_smoothing < 1 or self.lovasz_weight < 0:
+            raise UserError(
+                f"label_smoothing is {self.label_smoothing}, lovasz_weight {self.lovasz_weight}; "
+                "give 0 or more, of the first below 1"
+            )
+        if self.ohem_share is not None and not 0 < self.ohem_share <= 1:
+            raise UserError(f"ohem_share is {self.ohem_share}; give more than 0, up to 1")
+        if self.gradient_clip is not None and self.gradient_clip <= 0:
+            raise UserError(f"gradient_clip is {self.gradient_clip}; give more than 0")
         multiple = VARIANTS[self.variant].size_multiple
-        if any(side % multiple for side in self.augmentation.crop):
+        if any(side < multiple or side % multiple for side in self.augmentation.crop):
             raise UserError(f"crop is {self.augmentation.crop}; give multiples of {multiple}")
+        low, high = self.augmentation.scale
+        if not 0 < low <= high:
+            raise UserError(f"scale is {low} to {high}; give two factors above 0 in order")
         if not self.train:
             raise UserError("the recipe names no training data: fill in `train`")
         for entry in (*self.train, *self.validate):
             kind = entry.get("data")
             if kind not in DATA_KEYS:
                 raise UserError(f"data {kind!r} is unknown; choose from {sorted(DATA_KEYS)}")
-            known = DATA_KEYS[kind] | {"data", "share", "root", "map"}
-            _refuse_unknown(entry, known, f"data {kind}")
-            missing = sorted(REQUIRED_KEYS[kind] - entry.keys())
-            if missing:
-                raise UserError(f"data {kind} lacks {', '.join(missing)}")
-        if any("share" not in entry for entry in self.train):
-            raise UserError("every entry of `train` needs a share of the samples, as `share: 1`")
+            keys = DATA_KEYS[kind]
+            _refuse_unknown(entry, {*keys, "data", "share", "root", "map"}, f"data {kind}")
+            for key, needed in keys.items():
+                if needed and key not in entry:
+                    raise UserError(f"data {kind} lacks {key!r}: {entry}")
+            if "size" in entry:
+                _pair("size", entry["size"], int)
+            if not isinstance(entry.get("map", {}), dict):
+                raise UserError(f"map is {entry['map']!r}; give class names of the data as keys")
+        for entry in self.train:
+            share = entry.get("share")
+            if not isinstance(share, (int, float)) or isinstance(share, bool) or share <= 0:
+                raise UserError(f"share is {share!r} in {entry}; give a number above 0")
 
     @property
     def table(self) -> ClassTable:
@@ -139,7 +179,10 @@ class Recipe:
             if not separator:
                 raise UserError(f"setting {setting!r} is not of the form key=value")
             _refuse_unknown({key: value}, {f.name for f in fields(self)}, "recipe")
-            changes[key] = yaml.safe_load(value)
+            try:
+                changes[key] = yaml.safe_load(value)
+            except yaml.YAMLError as error:
+                raise UserError(f"setting {setting!r} is no YAML value") from error
         data = {**self.to_dict(), **changes}
         if isinstance(changes.get("augmentation"), dict):
             data["augmentation"] = {**asdict(self.augmentation), **changes["augmentation"]}
@@ -161,3 +204,42 @@ def _refuse_unknown(data: dict[str, Any], known: set[str], where: str) -> None:
             near = difflib.get_close_matches(key, known, 1)
             hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(sorted(known))}"
             raise UserError(f"{where} key {key!r} is unknown; {hint}")
+
+
+def _entries(key: str, value: Any) -> tuple[dict[str, Any], ...]:
+    if not isinstance(value, (list, tuple)) or not all(isinstance(e, dict) for e in value):
+        raise UserError(f"{key} is {value!r}; give a list of mappings with a key `data`")
+    return tuple(dict(entry) for entry in value)
+
+
+def _pair(name: str, value: Any, kind: type) -> tuple[Any, Any]:
+    if not isinstance(value, (list, tuple)) or len(value) != 2:
+        raise UserError(f"{name} is {value!r}; give two numbers, as [384, 512]")
+    return _number(name, value[0], kind), _number(name, value[1], kind)
+
+
+def _number(name: str, value: Any, kind: type) -> Any:
+    # YAML 1.1 takes 2e-3 for text, whatever its writer meant.
+    try:
+        number = None if isinstance(value, bool) else kind(value)
+    except (TypeError, ValueError):
+        number = None
+    if number is None or (kind is int and number != float(value)):
+        raise UserError(
+            f"{name} is {value!r}; give {'a whole number' if kind is int else 'a number'}"
+        )
+    return number
+
+
+def _typed(data: dict[str, Any], defaults: Any) -> dict[str, Any]:
+    """`data` with every number of the type that its default has."""
+    result = dict(data)
+    for key, value in data.items():
+        default = getattr(defaults, key)
+        if isinstance(default, bool) or (value is None and key in ("init", *_OPTIONAL_NUMBERS)):
+            continue
+        if isinstance(default, (int, float)) or key in _OPTIONAL_NUMBERS:
+            result[key] = _number(key, value, int if isinstance(default, int) else float)
+        elif isinstance(default, str) and not isinstance(value, str):
+            raise UserError(f"{key} is {value!r}; give a text")
+    return result

@@ -12,20 +12,14 @@ from contextnet_ros.training.datasets import CamVid, GeneratedScenes, LabelledFr
 from contextnet_ros.training.folders import Cityscapes, Folders
 from contextnet_ros.training.tables import class_lookup, load_table
 
-DATA_KEYS = {
-    "camvid": {"split"},
-    "cityscapes": {"split", "quality"},
-    "folders": {"images", "labels", "table", "licence"},
-    "generated": {"first_seed", "num_scenes", "size"},
+DATA_KEYS: dict[str, dict[str, bool]] = {
+    "camvid": {"split": True},
+    "cityscapes": {"split": True, "quality": False},
+    "folders": {"images": True, "labels": True, "table": True, "licence": False},
+    "generated": {"first_seed": True, "num_scenes": True, "size": False},
 }
-"""The settings of each kind of data; each may also have `share`, `root` and `map`."""
-
-REQUIRED_KEYS = {
-    "camvid": {"split"},
-    "cityscapes": {"split"},
-    "folders": {"images", "labels", "table"},
-    "generated": {"first_seed", "num_scenes"},
-}
+"""Settings of each kind of data, and whether they have to be given; each may also have `share`,
+`root` and `map`."""
 
 Roots = Path | Mapping[str, Path] | None
 """Where data lies: one folder for all, or a folder for each kind."""

@@ -26,6 +26,11 @@ def test_size_of_a_frame(text: str, frame: tuple[int, int], expected: tuple[int,
     assert NetworkSize.parse(str(size)) == size
 
 
+def test_a_scale_of_many_digits_survives_its_text() -> None:
+    size = NetworkSize("scale", 1 / 3)
+    assert NetworkSize.parse(str(size)).resolve(1080, 1920) == size.resolve(1080, 1920)
+
+
 @pytest.mark.parametrize(
     "text", ["", "half", "scale", "scale x", "scale 0", "scale -1", "long_side 12.5", "frame 2"]
 )

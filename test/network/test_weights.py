@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -127,6 +128,21 @@ def test_a_pickle_is_named_and_never_loaded(tmp_path: Path, zipped: bool) -> Non
         load_weights(path)
 
 
+@pytest.mark.parametrize("padding", range(32))
+def test_a_sound_file_is_never_taken_for_a_pickle(
+    tmp_path: Path, header: WeightHeader, padding: int
+) -> None:
+    # The first byte is the low byte of the header's length, a multiple of 8: 32 lengths in a row.
+    path = tmp_path / "w.safetensors"
+    save_weights(path, ContextNet(11), replace(header, data_licence="x" * 8 * padding))
+    load_weights(path)
+
+
+def test_a_folder_is_named_as_one(tmp_path: Path) -> None:
+    with pytest.raises(WeightFileError, match="is a folder"):
+        load_weights(tmp_path)
+
+
 def test_a_file_of_another_program(tmp_path: Path) -> None:
     path = tmp_path / "w.safetensors"
     save_file({"a": torch.zeros(2)}, path)
@@ -149,6 +165,7 @@ def test_a_file_of_another_program(tmp_path: Path) -> None:
         ({"table": CITYSCAPES.to_dict()}, r"no cn14 with 19 classes: classifier"),
         ({"network_size": {"size": "big", "interpolation": "area"}}, "'big' is unknown"),
         ({"network_size": {}}, "no 'size' in its header"),
+        ({"network_size": {"size": 3, "interpolation": "area"}}, "'3' is unknown"),
     ],
 )
 def test_a_header_that_does_not_fit(weights: Path, change: dict[str, object], message: str) -> None:

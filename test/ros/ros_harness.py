@@ -17,7 +17,8 @@ import numpy as np
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 DDS_PROFILE = REPOSITORY / "config" / "dds" / "fastdds.xml"
-TIMEOUT_S = 60.0
+# Generous: on a busy machine importing torch alone can take most of a minute.
+TIMEOUT_S = 120.0
 
 # Domains above 101 collide with ephemeral ports. Starting at the process id keeps apart test runs
 # that go on at once.

@@ -27,7 +27,7 @@ from contextnet_ros.ros.bag_messages import (
 
 TOPIC = "/camera/image_raw"
 STAMPS = [1_500_000_000_000_000_000, 1_500_000_000_033_333_333, 1_500_000_001_999_999_999]
-KILTED = get_typestore(Stores.ROS2_KILTED)
+LATEST = get_typestore(Stores.LATEST)
 
 
 def picture(seed: int, height: int = 20, width: int = 34) -> np.ndarray:
@@ -68,7 +68,7 @@ def test_raw_messages_hold_the_bytes_that_another_reader_sees(tmp_path: Path, ki
     write(tmp_path / "bag", kind=kind)
     with Reader(tmp_path / "bag") as reader:
         messages: list[Any] = [
-            KILTED.deserialize_cdr(data, connection.msgtype)
+            LATEST.deserialize_cdr(data, connection.msgtype)
             for connection, _, data in reader.messages()
         ]
     for index, message in enumerate(messages):
@@ -82,7 +82,7 @@ def test_raw_messages_hold_the_bytes_that_another_reader_sees(tmp_path: Path, ki
 
 @pytest.mark.parametrize("kind", ["png", "jpeg"])
 def test_compressed_messages_name_their_format_as_image_transport_does(kind: str) -> None:
-    message: Any = KILTED.deserialize_cdr(
+    message: Any = LATEST.deserialize_cdr(
         compressed_message(picture(0), kind, STAMPS[0], "camera"), COMPRESSED_IMAGE
     )
     assert message.format == f"bgr8; {kind} compressed bgr8"

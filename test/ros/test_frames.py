@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import sys
 import threading
 import time
 
@@ -84,6 +85,16 @@ def test_taking_a_second_frame_or_finishing_none_is_an_error():
         newest.take()
 
 
+@pytest.fixture
+def frequent_switches():
+    """Make the interpreter change threads often, so that one that must meet others does."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    yield
+    sys.setswitchinterval(before)
+
+
+@pytest.mark.usefixtures("frequent_switches")
 def test_the_sum_holds_in_every_snapshot_while_two_threads_work():
     newest = NewestFrame(lambda: None)
     received_all = threading.Event()
@@ -96,7 +107,6 @@ def test_the_sum_holds_in_every_snapshot_while_two_threads_work():
                 newest.receive_bad(chance.choice("ab"), "bad")
             else:
                 newest.receive(number)
-            # Without a pause the interpreter would seldom let the other thread run.
             time.sleep(0)
         received_all.set()
 

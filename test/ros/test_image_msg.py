@@ -164,14 +164,14 @@ def test_a_bayer_pixel_keeps_the_colour_that_its_pattern_names(pattern, bits):
     [
         ({"height": 0}, "zero_size", "6 x 0 pixels"),
         ({"width": 0}, "zero_size", "0 x 4 pixels"),
-        ({"step": 17}, "bad_step", "step is 17 bytes, but 6 pixels of bgr8 take 18"),
+        ({"step": 17}, "small_step", "step is 17 bytes, but 6 pixels of bgr8 take 18"),
         ({"step": 19}, "short_data", "data has 72 bytes, but 4 rows of step 19 take 76"),
         ({"height": 5}, "short_data", "data has 72 bytes, but 5 rows of step 18 take 90"),
         ({"data": array.array("B")}, "short_data", "data has 0 bytes"),
         ({"encoding": "rgb9"}, "unknown_encoding", "'rgb9'"),
         ({"encoding": ""}, "unknown_encoding", "''"),
-        ({"encoding": "bgra8"}, "bad_step", "take 24"),
-        ({"width": 2**32 - 1}, "bad_step", "step is 18 bytes"),
+        ({"encoding": "bgra8"}, "small_step", "take 24"),
+        ({"width": 2**32 - 1}, "small_step", "step is 18 bytes"),
         ({"encoding": "nv12"}, "short_data", "6 rows of step 18 take 108"),
     ],
 )

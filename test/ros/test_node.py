@@ -150,7 +150,7 @@ BAD_FRAMES = [
     (empty_data, "bad_short_data"),
     (zero_height, "bad_zero_size"),
     (zero_width, "bad_zero_size"),
-    (small_step, "bad_bad_step"),
+    (small_step, "bad_small_step"),
     (unknown_encoding, "bad_unknown_encoding"),
 ]
 

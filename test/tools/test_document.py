@@ -40,6 +40,13 @@ def test_a_block_is_filled_from_its_file_and_the_rest_is_left(tmp_path: Path) ->
     assert document.fill(filled, tmp_path) == filled
 
 
+def test_a_dirty_tree_shows_in_the_document(tmp_path: Path) -> None:
+    origin = {**RESULT["provenance"], "commit": "0123456789abcdef-dirty"}
+    (tmp_path / "r.json").write_text(json.dumps({**RESULT, "provenance": origin}))
+    filled = document.fill("<!-- scores r.json -->\n<!-- end -->\n", tmp_path)
+    assert "commit 0123456789ab-dirty" in filled
+
+
 def test_check_changes_nothing_and_fails_on_a_stale_figure(tmp_path: Path) -> None:
     (tmp_path / "r.json").write_text(json.dumps(RESULT))
     path = tmp_path / "d.md"

@@ -145,7 +145,7 @@ def test_a_video_becomes_an_overlay_video_and_labels(run, segmenter):
 def test_a_broken_video_leaves_no_file_behind(run, tmp_path, capsys):
     (tmp_path / "drive.mp4").write_bytes(b"no video")
     assert run("drive.mp4", "-o", "out") == 1
-    assert "drive.mp4 can't be read as a video" in capsys.readouterr().err
+    assert "drive.mp4 cannot be read as a video" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
 

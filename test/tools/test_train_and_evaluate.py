@@ -43,7 +43,10 @@ def test_training_then_scoring(
 ) -> None:
     out = tmp_path / "run"
     command = ["--recipe", str(recipe), "-o", str(out), "--device", "cpu", "--workers", "0"]
-    assert train.main(command) == 0
+    assert train.main([*command, "--json", str(tmp_path / "train.json")]) == 0
+    trained = json.loads((tmp_path / "train.json").read_text())
+    assert trained["steps"] == 4
+    assert trained["scores"] == read_header(out / "best.safetensors").scores
     best = out / "best.safetensors"
     assert f"best weights: {best}" in capsys.readouterr().out
     assert read_header(best).recipe["name"] == "small"
@@ -98,6 +101,12 @@ def test_show_prints_the_recipe_with_its_settings(
         (train.main, ["--recipe", "camvid", "-o", "x", "--set", "steps"], "form key=value"),
         (evaluate.main, ["--model", "nowhere.safetensors", "--data", "generated"], "nowhere"),
         (evaluate.main, ["--model", "no_such", "--data", "generated"], "no_such"),
+        (
+            evaluate.main,
+            ["--model", "generated-cn14", "--data", "generated", "--frames", "0"],
+            "0 gen",
+        ),
+        (train.main, ["--recipe", "generated", "-o", "x", "--device", "foo"], "'foo' is unknown"),
     ],
 )
 def test_mistakes_are_told_in_one_line(

@@ -9,8 +9,13 @@ import numpy as np
 import pytest
 
 from contextnet_ros.files import UserError
-from contextnet_ros.labels import CAMVID, CITYSCAPES, CITYSCAPES_TO_CAMVID
-from contextnet_ros.training.datasets import CamVid, GeneratedScenes, InMemory
+from contextnet_ros.labels import CAMVID, CITYSCAPES, CITYSCAPES_TO_CAMVID, ClassTable
+from contextnet_ros.training.datasets import (
+    CamVid,
+    GeneratedScenes,
+    InMemory,
+    combined_licence,
+)
 
 
 def test_camvid_reads_pairs_by_name_and_ignores_unlabelled(camvid: Path) -> None:
@@ -63,6 +68,28 @@ def test_generated_scenes_in_both_tables_are_the_same_scenes() -> None:
     for (image, label), (same_image, same_label) in zip(camvid, cityscapes, strict=True):
         np.testing.assert_array_equal(image, same_image)
         np.testing.assert_array_equal(label, CITYSCAPES_TO_CAMVID[same_label])
+
+
+def test_a_table_from_a_weight_file_gets_its_own_ids() -> None:
+    read = ClassTable.from_dict(CAMVID.to_dict())
+    for (_, label), (_, expected) in zip(
+        GeneratedScenes(3, 2, (48, 96), read), GeneratedScenes(3, 2, (48, 96), CAMVID), strict=True
+    ):
+        np.testing.assert_array_equal(label, expected)
+
+
+@pytest.mark.parametrize(
+    ("seed", "scenes", "size"), [(-1, 1, (48, 96)), (0, 0, (48, 96)), (0, 1, (1, 96))]
+)
+def test_scenes_that_can_not_be_drawn_are_refused(
+    seed: int, scenes: int, size: tuple[int, int]
+) -> None:
+    with pytest.raises(UserError, match="can't be drawn"):
+        GeneratedScenes(seed, scenes, size)
+
+
+def test_licences_of_all_sources_are_kept_once() -> None:
+    assert combined_licence(["b", "a; c", "a"]) == "a; b; c"
 
 
 def test_in_memory_is_the_same_data(camvid: Path) -> None:

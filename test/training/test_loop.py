@@ -156,8 +156,33 @@ def test_a_loss_that_is_not_finite_stops_the_run(tmp_path: Path, camvid: Path) -
     training = Training(RECIPE, tmp_path / "run", camvid, "cpu", workers=0)
     with torch.no_grad():
         training.model.network.classifier.bias.fill_(math.nan)
-    with pytest.raises(UserError, match="loss is nan at step 0"):
+    with pytest.raises(UserError, match=r"loss is nan at step 0.*bad_batch\.npz"):
         training.run()
+    batch = np.load(tmp_path / "run" / "bad_batch.npz")
+    assert batch["images"].shape == (2, 64, 64, 3)
+    assert batch["labels"].dtype == np.uint8
+
+
+def test_gradients_are_clipped_to_their_norm(tmp_path: Path, camvid: Path) -> None:
+    recipe = RECIPE.with_settings(["gradient_clip=0.001", "optimizer=rmsprop", "warmup_steps=0"])
+    recipe = recipe.with_settings(["steps=1", "weight_decay=0", "variant=cn14-160"])
+    training = Training(recipe, tmp_path / "run", camvid, "cpu", workers=0)
+    before = [parameter.detach().clone() for parameter in training.model.parameters()]
+    training.run()
+    moved = [
+        (after.detach() - start).square().sum()
+        for after, start in zip(training.model.parameters(), before, strict=True)
+    ]
+    # One step of rmsprop divides by about sqrt(0.9 + 1): what moved tells the gradients' norm.
+    norm = float(torch.stack(moved).sum().sqrt()) / recipe.learning_rate * 1.9**0.5
+    assert norm == pytest.approx(0.001, rel=1e-2)
+
+
+def test_every_loss_option_trains(tmp_path: Path, camvid: Path) -> None:
+    recipe = RECIPE.with_settings(
+        ["label_smoothing=0.1", "ohem_share=0.3", "lovasz_weight=0.5", "steps=1"]
+    ).with_settings(["variant=cn14-160"])
+    assert train(tmp_path / "run", camvid, recipe).step == 1
 
 
 def test_a_batch_without_labels_gives_a_zero_loss(tmp_path: Path, camvid: Path) -> None:
@@ -202,6 +227,29 @@ def test_weights_of_another_network_are_no_start(tmp_path: Path, camvid: Path) -
     recipe = RECIPE.with_settings([f"init={tmp_path / 'first' / 'best.safetensors'}", "width=0.5"])
     with pytest.raises(UserError, match=r"is cn14-160 with.*wants cn14 x 0\.5"):
         Training(recipe, tmp_path / "second", camvid, "cpu")
+
+
+def test_the_licence_of_the_start_is_inherited(tmp_path: Path, camvid: Path) -> None:
+    train(tmp_path / "first", camvid)
+    recipe = RECIPE.with_settings(
+        [
+            f"init={tmp_path / 'first' / 'best.safetensors'}",
+            "train=[{data: generated, first_seed: 0, num_scenes: 1, size: [72, 96], share: 1}]",
+            "validate=[]",
+        ]
+    )
+    header = Training(recipe, tmp_path / "second", None, "cpu").header
+    assert "CC BY-NC" in header.data_licence
+
+
+@pytest.mark.parametrize(
+    ("device", "workers", "message"), [("foo", 0, "'foo' is unknown"), ("cpu", -1, "workers is -1")]
+)
+def test_impossible_machines_are_refused(
+    tmp_path: Path, camvid: Path, device: str, workers: int, message: str
+) -> None:
+    with pytest.raises(UserError, match=message):
+        Training(RECIPE, tmp_path / "run", camvid, device, workers)
 
 
 def test_averaged_weights_follow_the_formula() -> None:

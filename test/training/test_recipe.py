@@ -48,13 +48,27 @@ def test_settings_override_the_recipe() -> None:
         ({"variant": "cn99"}, "'cn99' is unknown"),
         ({"classes": "ade20k"}, "'ade20k' is unknown"),
         ({"optimizer": "sgd"}, "optimizer 'sgd' is unknown"),
-        ({"width": 0}, "width 0 is outside"),
+        ({"width": 0}, r"width 0\.0 is outside"),
         ({"variant": "cn18", "augmentation": {"crop": [96, 64]}}, "multiples of 64"),
-        ({"train": [{"data": "cityscapes", "share": 1}]}, "cityscapes lacks split"),
-        ({"train": [{"data": "cityscapes", "split": "train"}]}, "needs a share"),
+        ({"train": [{"data": "cityscapes", "share": 1}]}, "cityscapes lacks 'split'"),
+        ({"train": [{"data": "cityscapes", "split": "train"}]}, "share is None"),
+        ({"epsilon": 0}, "epsilon 0.0; give"),
+        ({"label_smoothing": 1}, r"label_smoothing is 1\.0"),
+        ({"ohem_share": 0}, r"ohem_share is 0\.0"),
+        ({"gradient_clip": -1}, r"gradient_clip is -1\.0"),
         ({"network_size": "big"}, "'big' is unknown"),
         ({"steps": 0}, "steps is 0"),
         ({"train": []}, "no training data"),
+        ({"train": "camvid"}, "train is 'camvid'"),
+        ({"train": [{"data": "generated", "share": 1}]}, "lacks 'first_seed'"),
+        ({"train": [{"data": "camvid", "split": "train"}]}, "share is None"),
+        ({"steps": "abc"}, "steps is 'abc'; give a whole number"),
+        ({"steps": 1.5}, "steps is 1.5; give a whole number"),
+        ({"seed": "x"}, "seed is 'x'"),
+        ({"class_weights": 0.5}, r"class_weights is 0\.5"),
+        ({"augmentation": 5}, "augmentation is 5"),
+        ({"augmentation": {"crop": 5}}, "crop is 5"),
+        ({"augmentation": {"scale": [2, 1]}}, "scale is 2.0 to 1.0"),
         ({"train": [{"data": "imagenet"}]}, "'imagenet' is unknown"),
         ({"train": [{"data": "camvid", "splt": "train"}]}, "did you mean 'split'"),
     ],
@@ -63,6 +77,22 @@ def test_a_wrong_setting_is_refused_in_one_line(change: dict, message: str) -> N
     with pytest.raises(UserError, match=message) as caught:
         Recipe.from_dict({"train": TRAIN, **change})
     assert "\n" not in str(caught.value)
+
+
+def test_a_rate_with_an_exponent_is_a_number() -> None:
+    recipe = Recipe.from_dict({"train": TRAIN}).with_settings(["learning_rate=2e-3"])
+    assert recipe.learning_rate == 0.002
+
+
+def test_a_setting_that_is_no_yaml_is_one_line() -> None:
+    with pytest.raises(UserError, match="is no YAML value"):
+        Recipe.from_dict({"train": TRAIN}).with_settings(["steps=[1"])
+
+
+def test_a_size_has_two_sides() -> None:
+    entry = {"data": "generated", "first_seed": 0, "num_scenes": 1, "size": 64}
+    with pytest.raises(UserError, match="size is 64"):
+        Recipe.from_dict({"train": [{**entry, "share": 1}]})
 
 
 def test_files_that_are_no_recipes(tmp_path: Path) -> None:

@@ -112,9 +112,7 @@ def test_the_road_is_below_and_the_sky_above(streets: list[SceneFrame]) -> None:
 
 def test_neighbouring_frames_overlap_and_distant_ones_do_not() -> None:
     for seed in (1, 4, 9):
-        first, following, later = (
-            render_frame(seed, index, 96, 128).label for index in (0, 1, 60)
-        )
+        first, following, later = (render_frame(seed, index, 96, 128).label for index in (0, 1, 60))
         assert not np.array_equal(first, following)
         near, far = np.mean(first == following), np.mean(first == later)
         assert near > 0.85

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
-from contextnet_ros.training.scenes.render import SceneFrame, render_frame, render_sequence
+from contextnet_ros.training.scenes.render import (
+    MIN_SIDE,
+    SceneFrame,
+    render_frame,
+    render_sequence,
+)
 
-__all__ = ["SceneFrame", "render_frame", "render_sequence"]
+__all__ = ["MIN_SIDE", "SceneFrame", "render_frame", "render_sequence"]

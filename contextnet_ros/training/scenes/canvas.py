@@ -69,9 +69,7 @@ class Canvas:
         self.image = np.zeros((height, width, 3), np.uint8)
         self.label = np.full((height, width), IGNORE_ID, np.uint8)
 
-    def polygon(
-        self, points: Points | None, colour: Colour, label: int
-    ) -> None:
+    def polygon(self, points: Points | None, colour: Colour, label: int) -> None:
         """Fill a polygon (N, 2) of pixels; smooth edges in the image, hard ones in the label."""
         if points is None or len(points) < 3:
             return

@@ -73,8 +73,12 @@ def _sign_face(
         stage.disc(centre, share * size, share * size, colour, TRAFFIC_SIGN, corners, turn)
 
     def patch(left: float, low: float, right: float, high: float, colour: Colour) -> None:
-        points = [(x + left * size, y + low * size, s), (x + right * size, y + low * size, s),
-                  (x + right * size, y + high * size, s), (x + left * size, y + high * size, s)]
+        points = [
+            (x + left * size, y + low * size, s),
+            (x + right * size, y + low * size, s),
+            (x + right * size, y + high * size, s),
+            (x + left * size, y + high * size, s),
+        ]
         stage.face(points, colour, TRAFFIC_SIGN)
 
     if kind == 0:

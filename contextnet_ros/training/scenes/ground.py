@@ -48,9 +48,7 @@ class Ground:
             slabs[::step] -= 0.22
             slabs[:, ::step] -= 0.22
         self.paving_grain = _factor(slabs)
-        self.grass_grain = _factor(
-            0.16 * noise_tile(rng, cells=120, octaves=2) + 0.08 * soft
-        )
+        self.grass_grain = _factor(0.16 * noise_tile(rng, cells=120, octaves=2) + 0.08 * soft)
         wide = noise_tile(rng, cells=10, octaves=4)
         wide = 0.06 * wide
         for _ in range(10):
@@ -178,7 +176,5 @@ def _factor(relative: Array) -> Array:
 
 
 def _sample(tile: Array, map_x: Array, map_y: Array) -> Array:
-    taken: Array = cv2.remap(
-        tile, map_x, map_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP
-    )
+    taken: Array = cv2.remap(tile, map_x, map_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP)
     return taken

@@ -29,8 +29,12 @@ def draw_building(stage: Stage, house: Building) -> None:
     across = (float(-side), 0.0, 0.0)
     if house.pitched:
         tiles = stage.texture(("roof", style), lambda: facades.roof(style * 17 + seed))
-        corners = [(ridge_x, ridge_y, s1), (ridge_x, ridge_y, s0),
-                   (front - side * 0.2, height - 0.1, s0), (front - side * 0.2, height - 0.1, s1)]
+        corners = [
+            (ridge_x, ridge_y, s1),
+            (ridge_x, ridge_y, s0),
+            (front - side * 0.2, height - 0.1, s0),
+            (front - side * 0.2, height - 0.1, s1),
+        ]
         if side > 0:
             corners = [corners[1], corners[0], corners[3], corners[2]]
         tone = gable.mean

@@ -79,9 +79,7 @@ class Markings:
         if lights:
             for at in (s - 1.3, s + 1.3):
                 for x in np.arange(left + 0.3, right - 0.3, 0.7).tolist():
-                    self.mark(
-                        stage, [(x, at), (x + 0.3, at), (x + 0.3, at + 0.3), (x, at + 0.3)]
-                    )
+                    self.mark(stage, [(x, at), (x + 0.3, at), (x + 0.3, at + 0.3), (x, at + 0.3)])
         else:
             for number, x in enumerate(np.arange(left + 0.3, right - 0.5, 0.6).tolist()):
                 if number % 2 == 0:

@@ -31,6 +31,8 @@ from contextnet_ros.training.scenes.things import Building, Item, Strip
 from contextnet_ros.training.scenes.vehicles import draw_vehicle
 from contextnet_ros.training.scenes.world import SEEN_M, World
 
+MIN_SIDE = 16
+
 _DRAW: dict[str, Callable[[Stage, Item], None]] = {
     "car": draw_vehicle,
     "van": draw_vehicle,
@@ -149,16 +151,15 @@ def _scene(seed: int) -> _Scene:
     return _Scene(seed)
 
 
-def render_frame(
-    seed: int, index: int, height: int, width: int, fps: float = 10.0
-) -> SceneFrame:
+def render_frame(seed: int, index: int, height: int, width: int, fps: float = 10.0) -> SceneFrame:
     """Frame `index` of the drive through the street of `seed`, seen at `fps` frames a second.
 
     The same arguments give the same bytes; another size shows the same scene.
-    Raises ValueError for a size below 16 pixels, a negative seed or index, or fps not above 0.
+    Raises ValueError for a side below `MIN_SIDE` pixels, a negative seed or index, or fps not
+    above 0.
     """
-    if height < 16 or width < 16:
-        raise ValueError(f"a scene needs at least 16 x 16 pixels, got {height} x {width}")
+    if min(height, width) < MIN_SIDE:
+        raise ValueError(f"a scene needs at least {MIN_SIDE} pixels a side, got {height} x {width}")
     if seed < 0 or index < 0 or not fps > 0:
         raise ValueError(f"need seed >= 0, index >= 0, fps > 0; got {seed}, {index}, {fps}")
     return _scene(seed).frame(index, height, width, fps)

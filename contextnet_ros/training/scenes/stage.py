@@ -41,9 +41,7 @@ class Stage:
             self.textures[key] = make()
         return self.textures[key]
 
-    def tone(
-        self, colour: Colour, normal: Point, s: float
-    ) -> tuple[float, ...]:
+    def tone(self, colour: Colour, normal: Point, s: float) -> tuple[float, ...]:
         """The colour that is seen of a surface of this colour, normal and place."""
         light = self.light
         gain = self.gains.get(normal)

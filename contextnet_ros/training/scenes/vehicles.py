@@ -260,13 +260,21 @@ class _Solid:
         for window in self.body.side_windows:
             self.face([(x, y, side) for x, y in window], _GLASS, normal)
             (x0, y0), (x1, y1), (x2, y2), (x3, y3) = window
-            shine = [(0.7 * x0 + 0.3 * x1, 0.7 * y0 + 0.3 * y1, side), (x1, y1 - 0.01, side),
-                     (x2, y2 - 0.01, side), (x3 * 0.4 + x2 * 0.6, 0.4 * y3 + 0.6 * y2, side)]
+            shine = [
+                (0.7 * x0 + 0.3 * x1, 0.7 * y0 + 0.3 * y1, side),
+                (x1, y1 - 0.01, side),
+                (x2, y2 - 0.01, side),
+                (x3 * 0.4 + x2 * 0.6, 0.4 * y3 + 0.6 * y2, side),
+            ]
             self.face(shine, (80, 74, 67), normal)
         angle = (np.arange(16) * (2 * np.pi / 16)).tolist()
         for at in self.body.wheels:
-            for share, colour, out in ((1.28, (22, 22, 22), 1.0), (1.0, (32, 32, 33), 1.01),
-                                       (0.62, (140, 140, 140), 1.015), (0.2, (60, 60, 60), 1.02)):
+            for share, colour, out in (
+                (1.28, (22, 22, 22), 1.0),
+                (1.0, (32, 32, 33), 1.01),
+                (0.62, (140, 140, 140), 1.015),
+                (0.2, (60, 60, 60), 1.02),
+            ):
                 radius = share * self.body.radius
                 ring = [
                     (at + radius * np.cos(a) / self.body.length,

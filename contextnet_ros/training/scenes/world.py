@@ -144,17 +144,13 @@ class World:
         if zone == "garden":
             kind = pick(rng, {"hedge": 0.4, "fence": 0.3, "wall": 0.3})
             height = float(rng.uniform(0.7, 1.5))
-            chunk.strips.append(
-                Strip(kind, side * (back + 0.15), s0, s1 - 1.2, height, seed + 1)
-            )
+            chunk.strips.append(Strip(kind, side * (back + 0.15), s0, s1 - 1.2, height, seed + 1))
             if rng.random() < 0.35:
                 chunk.items.append(
                     Item("tree", side * (back + 1.6), (s0 + s1) / 2, 1, int(rng.integers(2**31)))
                 )
 
-    def _furnish(
-        self, chunk: Chunk, rng: np.random.Generator, side: int, begin: float
-    ) -> None:
+    def _furnish(self, chunk: Chunk, rng: np.random.Generator, side: int, begin: float) -> None:
         kerb, back = self.kerb(side), self.back(side)
 
         def put(kind: str, x: float, s: float, facing: float = 1.0) -> None:

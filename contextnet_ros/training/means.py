@@ -1,0 +1,19 @@
+"""Running means of what a training logs."""
+
+from __future__ import annotations
+
+
+class Means:
+    """Running means by name."""
+
+    def __init__(self) -> None:
+        self.totals: dict[str, float] = {}
+        self.count = 0
+
+    def add(self, **values: float) -> None:
+        self.count += 1
+        for name, value in values.items():
+            self.totals[name] = self.totals.get(name, 0.0) + value
+
+    def __getitem__(self, name: str) -> float:
+        return self.totals.get(name, float("nan")) / max(self.count, 1)
