@@ -79,7 +79,7 @@ def _evaluate(options: argparse.Namespace) -> int:
 def _frames(options: argparse.Namespace, segmenter: Segmenter) -> LabelledFrames:
     table = segmenter.header.table
     if options.data == "generated":
-        return GeneratedScenes(options.first_seed, options.frames, parse_size(options.size), table)
+        return GeneratedScenes(options.first_seed, options.frames, options.size, table)
     if options.root is None:
         raise UserError("--data camvid needs CamVid's folder as --root")
     frames = CamVid(options.root, options.split)
