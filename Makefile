@@ -33,7 +33,7 @@ $(RUN_STAMP): requirements.txt setup.py Makefile $(TORCH_STAMP)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check 'setuptools==79.0.1'
 	set -f; $(BIN)/python -m pip install --quiet --disable-pip-version-check $$TORCH
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	touch $@
 
 # The official scorer, to compare ours with; without the rest of what it names, among it `typing`
