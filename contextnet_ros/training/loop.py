@@ -18,13 +18,11 @@ from contextnet_ros.files import UserError, atomic_write
 from contextnet_ros.inference import Segmenter, model_path
 from contextnet_ros.inference.backend import choose_device
 from contextnet_ros.network import (
-    ContextNet,
     NetworkSize,
     WeightHeader,
     load_weights,
     save_weights,
 )
-from contextnet_ros.training.auxiliary import AuxiliaryHead, TrainedNetwork
 from contextnet_ros.training.checkpoint import (
     AveragedWeights,
     load_checkpoint,
@@ -32,13 +30,15 @@ from contextnet_ros.training.checkpoint import (
     save_checkpoint,
 )
 from contextnet_ros.training.datasets import combined_licence, ready
+from contextnet_ros.training.distributed import World
 from contextnet_ros.training.evaluation import evaluate
-from contextnet_ros.training.losses import segmentation_loss
+from contextnet_ros.training.losses import labeled_weight, segmentation_loss
 from contextnet_ros.training.means import Means
 from contextnet_ros.training.optimizers import make_optimizer
 from contextnet_ros.training.recipe import Recipe
 from contextnet_ros.training.sampling import AugmentedSamples, batches
 from contextnet_ros.training.sources import Roots, open_data
+from contextnet_ros.training.start import class_weights, initial_model, training_mode
 
 BEST_NAME = "best.safetensors"
 LOG_NAME = "log.jsonl"
@@ -57,8 +57,12 @@ class Training:
         roots: Roots = None,
         device: str = "auto",
         workers: int = 1,
+        world: World | None = None,
     ) -> None:
         self.recipe = recipe
+        self.world = world or World()
+        if recipe.batch % self.world.size:
+            raise UserError(f"batch {recipe.batch} can't be shared by {self.world.size} processes")
         self.folder = folder
         self.workers = workers
         self.device = choose_device(device)
@@ -83,10 +87,11 @@ class Training:
             ),
         )
         torch.manual_seed(recipe.seed)
-        self.model = self._initial_model(start).to(self.device)
+        self.model = initial_model(recipe, self.header, start).to(self.device)
         # Faster for this network on CPUs and on GPUs, with the same results.
         self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.average = AveragedWeights(self.model, recipe.ema_decay)
+        self.model = self.world.synchronized(self.model, self.device)
         self.optimizer = make_optimizer(self.model, recipe)
         self.step = 0
         self.best = -math.inf
@@ -95,38 +100,13 @@ class Training:
             self._restore(self.state)
         self.sources = [ready(source) for source in sources]
         self.validation = [ready(source) for source in validation]
-        self.class_weights = self._class_weights()
-
-    def _initial_model(self, start: tuple[ContextNet, WeightHeader] | None) -> TrainedNetwork:
-        recipe = self.recipe
-        network = ContextNet(
-            self.table.num_classes,
-            recipe.variant,
-            recipe.dropout,
-            width=recipe.width,
-            ppm=recipe.ppm,
-        )
-        if start is not None:
-            weights, header = start
-            if (header.network, header.table) != (self.header.network, self.table):
-                raise UserError(
-                    f"init {recipe.init} is {header.network} with {header.table.name} classes, "
-                    f"the recipe wants {self.header.network} with {self.table.name}"
-                )
-            network.load_state_dict(weights.state_dict())
-        auxiliary = AuxiliaryHead(network.context_channels, self.table.num_classes, recipe.dropout)
-        return TrainedNetwork(network, auxiliary)
-
-    def _class_weights(self) -> torch.Tensor | None:
-        if self.recipe.class_weights is None:
-            return None
-        counts = np.zeros(self.table.num_classes)
-        for entry, source in zip(self.recipe.train, self.sources, strict=True):
-            labels = (source.label(index) for index in range(len(source)))
-            seen = sum(np.bincount(label.ravel(), minlength=256) for label in labels)
-            counts += np.asarray(seen)[: self.table.num_classes] / np.sum(seen) * entry["share"]
-        weights = 1 / np.log(self.recipe.class_weights + counts / counts.sum())
-        return torch.tensor(weights / weights.mean(), dtype=torch.float32, device=self.device)
+        self.class_weights = class_weights(recipe, self.sources)
+        if self.class_weights is not None:
+            self.class_weights = self.class_weights.to(self.device)
+        if not self.world.leads:
+            # Else all processes would drop the same features; the leader's state is saved.
+            torch.manual_seed(recipe.seed + self.world.rank * 1_000_003 + self.step)
+        self.parallel = self.world.parallel(self.model)
 
     def _restore(self, state: dict[str, Any]) -> None:
         self.model.load_state_dict(state["model"])
@@ -136,7 +116,9 @@ class Training:
         self.step, self.best, self.seconds = state["step"], state["best"], state["seconds"]
 
     def checkpoint(self) -> None:
-        """Write the whole state of the run."""
+        """Write the whole state of the run; the leader does, for all."""
+        if not self.world.leads:
+            return
         save_checkpoint(
             self.folder,
             {
@@ -167,8 +149,11 @@ class Training:
         return normalized.contiguous(memory_format=torch.channels_last)
 
     def loss(self, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        """Cross entropy at the label's size plus the auxiliary one; zero if nothing is labelled."""
-        logits, auxiliary = self.model(self.prepare(images))
+        """Cross entropy at the label's size plus the auxiliary one; zero if nothing is labelled.
+
+        Of several processes each gets the part that makes their mean the loss of the whole batch.
+        """
+        logits, auxiliary = self.parallel(self.prepare(images))
         labels = labels.to(self.device).long()
         recipe = self.recipe
         main = segmentation_loss(
@@ -180,7 +165,12 @@ class Training:
             lovasz_weight=recipe.lovasz_weight,
         )
         side = segmentation_loss(auxiliary, labels, class_weights=self.class_weights)
-        return main + recipe.auxiliary_weight * side
+        total = main + recipe.auxiliary_weight * side
+        if self.world.size == 1:
+            return total
+        counted = labeled_weight(labels, self.class_weights)
+        everywhere = self.world.total(counted).clamp(min=1e-9)
+        return total * (counted / everywhere * self.world.size)
 
     def run(self, stop: Callable[[], bool] = lambda: False) -> Path:
         """Train to the end, or until `stop()`; returns the path of the best weights so far."""
@@ -193,7 +183,7 @@ class Training:
             recipe.seed,
             recipe.steps * recipe.batch,
         )
-        loader = batches(samples, self.step, recipe.steps, recipe.batch, self.workers)
+        loader = batches(samples, self.step, recipe.steps, recipe.batch, self.workers, self.world)
         progress = tqdm(
             loader,
             total=recipe.steps,
@@ -203,16 +193,17 @@ class Training:
             smoothing=0.05,
             mininterval=0.5 if sys.stderr.isatty() else 30,
             miniters=None if sys.stderr.isatty() else 1,
+            disable=not self.world.leads,
         )
         since_log = Means()
-        self.model.train()
+        training_mode(self.model, recipe.freeze_normalization)
         waiting_since = started = time.perf_counter()
         for images, labels in progress:
             wait = time.perf_counter() - waiting_since
             for group in self.optimizer.param_groups:
                 group["lr"] = self.rate(self.step)
             loss = self.loss(images, labels)
-            value = float(loss.detach())
+            value = float(self.world.total(loss)) / self.world.size
             if not math.isfinite(value):
                 raise self._not_finite(value, images, labels)
             self.optimizer.zero_grad(set_to_none=True)
@@ -232,13 +223,14 @@ class Training:
                 refresh=False,
             )
             if self.step % recipe.validate_every == 0 or self.step == recipe.steps:
-                self._validate(since_log)
+                if self.world.leads:
+                    self._validate(since_log)
                 since_log = Means()
                 self.checkpoint()
                 started = time.perf_counter()
             elif self.step % recipe.checkpoint_every == 0:
                 self.checkpoint()
-            if stop():
+            if self.world.any(stop(), self.device):
                 self.checkpoint()
                 break
             waiting_since = time.perf_counter()

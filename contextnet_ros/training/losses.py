@@ -41,6 +41,14 @@ def segmentation_loss(
     return entropy
 
 
+def labeled_weight(labels: torch.Tensor, class_weights: torch.Tensor | None) -> torch.Tensor:
+    """What the mean of the loss divides by: labelled pixels, each with the weight of its class."""
+    truth = labels[labels != IGNORE_ID]
+    if class_weights is None:
+        return torch.tensor(float(truth.numel()), device=labels.device)
+    return class_weights[truth].sum()
+
+
 def _hardest(
     losses: torch.Tensor,
     labels: torch.Tensor,

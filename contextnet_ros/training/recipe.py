@@ -49,6 +49,7 @@ class Recipe:
     auxiliary_weight: float = 0.4  # section 2.2
     dropout: float = 0.1  # before the classifiers; its rate is not printed
     class_weights: float | None = None  # c of 1 / ln(c + frequency); 1.10 is usual; none: even
+    freeze_normalization: bool = False  # batch norm with the statistics of `init`, unchanged
     label_smoothing: float = 0.0
     ohem_share: float | None = None  # of the labelled pixels, the hardest that count; none: all
     lovasz_weight: float = 0.0  # of the Lovasz softmax loss, added to the main one
