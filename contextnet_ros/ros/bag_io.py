@@ -29,6 +29,7 @@ from rosbags.rosbag2 import StoragePlugin, Writer
 from rosbags.rosbag2.errors import ReaderError
 
 from contextnet_ros.files import UserError
+from contextnet_ros.labels import Pixels
 from contextnet_ros.ros.bag_messages import (
     COMPRESSED_IMAGE,
     IMAGE,
@@ -36,7 +37,6 @@ from contextnet_ros.ros.bag_messages import (
     decoded,
     header_stamp_ns,
 )
-from contextnet_ros.ros.image_msg import Pixels
 
 STORAGES = {"sqlite3": StoragePlugin.SQLITE3, "mcap": StoragePlugin.MCAP}
 FRAMES_FILE = "frames.csv"

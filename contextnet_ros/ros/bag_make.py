@@ -25,7 +25,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from contextnet_ros.files import UserError, atomic_write, run_command
-from contextnet_ros.labels import ClassTable
+from contextnet_ros.labels import ClassTable, Pixels
 from contextnet_ros.ros.bag_io import STORAGES, BagWriter, refuse_to_overwrite
 from contextnet_ros.ros.bag_messages import (
     COMPRESSED_IMAGE,
@@ -34,7 +34,6 @@ from contextnet_ros.ros.bag_messages import (
     image_message,
 )
 from contextnet_ros.ros.frame_sources import Frame, FrameSource, open_source
-from contextnet_ros.ros.image_msg import Pixels
 from contextnet_ros.tools.evaluate import parse_size
 from contextnet_ros.tools.media import write_image
 

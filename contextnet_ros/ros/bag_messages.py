@@ -10,7 +10,8 @@ import numpy as np
 from rosbags.typesys import Stores, get_typestore
 
 from contextnet_ros.files import UserError
-from contextnet_ros.ros.image_msg import BadFrame, Pixels, to_bgr
+from contextnet_ros.labels import Pixels
+from contextnet_ros.ros.image_msg import BadFrame, to_bgr
 
 IMAGE = "sensor_msgs/msg/Image"
 COMPRESSED_IMAGE = "sensor_msgs/msg/CompressedImage"

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from contextnet_ros.labels import ClassTable
-from contextnet_ros.ros.image_msg import Pixels
+from contextnet_ros.labels import ClassTable, Pixels
 
 Colour = tuple[int, int, int]
 

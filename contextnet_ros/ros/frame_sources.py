@@ -22,9 +22,9 @@ from contextnet_ros.labels import (
     CITYSCAPES,
     CITYSCAPES_TRAIN_ID_OF_LABEL_ID,
     ClassTable,
+    Pixels,
 )
 from contextnet_ros.ros.bag_io import BagReader, is_bag
-from contextnet_ros.ros.image_msg import Pixels
 from contextnet_ros.tools.media import IMAGE_SUFFIXES, Video, read_image
 from contextnet_ros.training.datasets import CamVid
 from contextnet_ros.training.scenes import MIN_SIDE, render_sequence

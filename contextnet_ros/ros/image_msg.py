@@ -15,9 +15,8 @@ from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
-Pixels = NDArray[np.uint8]
+from contextnet_ros.labels import Pixels
 
 
 class BadFrame(Exception):

@@ -9,9 +9,8 @@ import cv2
 import numpy as np
 
 from contextnet_ros.files import UserError
-from contextnet_ros.labels import CAMVID, CITYSCAPES, CITYSCAPES_TO_CAMVID, ClassTable
+from contextnet_ros.labels import CAMVID, CITYSCAPES, CITYSCAPES_TO_CAMVID, ClassTable, Pixels
 from contextnet_ros.ros.bag_make import read_classes
-from contextnet_ros.ros.image_msg import Pixels
 from contextnet_ros.tools.media import read_image
 from contextnet_ros.training.scoring import ConfusionMatrix
 
