@@ -6,22 +6,28 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
+import numpy as np
 import torch
 
 from contextnet_ros.files import UserError
-from contextnet_ros.network import ContextNet, fold_batch_norm
+from contextnet_ros.network import ContextNet, WeightHeader, fold_batch_norm
 from contextnet_ros.provenance import usable_cpus
 
+BACKENDS = ("auto", "torch", "onnxruntime")
 PRECISIONS = {"float32": torch.float32, "float16": torch.float16}
 
 
 class Backend(Protocol):
-    """Runs one folded network on one device."""
+    """Runs one folded network on one device.
+
+    `note`: what is missing for a faster one, empty where nothing is.
+    """
 
     name: str
     device: torch.device
     precision: str
     num_threads: int
+    note: str
 
     def coarse_logits(self, images: torch.Tensor) -> torch.Tensor:
         """Normalized host images (1, 3, H, W) float32 -> logits (C, H / 8, W / 8) on the device."""
@@ -36,8 +42,14 @@ class TorchBackend:
     name = "torch"
 
     def __init__(
-        self, network: ContextNet, device: torch.device, precision: str, num_threads: int
+        self,
+        network: ContextNet,
+        device: torch.device,
+        precision: str,
+        num_threads: int,
+        note: str = "",
     ) -> None:
+        self.note = note
         self.device = device
         self.precision = precision
         self.num_threads = num_threads
@@ -55,6 +67,50 @@ class TorchBackend:
                 # Otherwise the network's time would be counted where its result is first read.
                 torch.cuda.current_stream(self.device).synchronize()
             return logits
+
+
+def make_backend(
+    name: str,
+    network: ContextNet,
+    header: WeightHeader,
+    device: torch.device,
+    precision: str,
+    num_threads: int,
+) -> Backend:
+    """Return the backend of a name in BACKENDS; "auto" is the fastest measured on `device`, or
+    torch with a note of what is missing for that one.
+
+    Raises UserError for an unknown name, and for a backend that can't be had here.
+    """
+    if name not in BACKENDS:
+        raise UserError(f"backend {name!r} is unknown: choose {', '.join(BACKENDS)}")
+    note = ""
+    if name != "torch" and device.type == "cpu":
+        try:
+            # Imported here: an optional dependency.
+            from contextnet_ros.inference.onnx_backend import OnnxRuntimeBackend
+        except ImportError as error:
+            remedy = onnx_remedy()
+            if name == "onnxruntime":
+                raise UserError(
+                    f"backend 'onnxruntime' can't be had ({error}): {remedy}, or choose torch"
+                ) from error
+            note = f"for several times the speed: {remedy} (now: {error})"
+        else:
+            return OnnxRuntimeBackend(network, header, num_threads)
+    elif name == "onnxruntime":
+        raise UserError(
+            f"backend 'onnxruntime' is for the CPU, the device is {device}: choose device cpu, or "
+            "backend auto or torch"
+        )
+    return TorchBackend(network, device, precision, num_threads, note)
+
+
+def onnx_remedy() -> str:
+    """Return the command that installs what ONNX Runtime needs here."""
+    # Else pip would bring NumPy 2 to a ROS that was built against NumPy 1.
+    keeping = "" if int(np.__version__.split(".")[0]) >= 2 else " 'numpy<2'"
+    return f"pip install onnx onnxruntime{keeping}"
 
 
 def choose_device(name: str) -> torch.device:

@@ -17,10 +17,10 @@ import torch
 from contextnet_ros.files import UserError, resource_dir
 from contextnet_ros.inference.backend import (
     Backend,
-    TorchBackend,
     choose_device,
     choose_precision,
     choose_threads,
+    make_backend,
 )
 from contextnet_ros.inference.overlay import DEFAULT_OPACITY, OverlayBlender
 from contextnet_ros.inference.postprocess import Postprocessor
@@ -55,8 +55,9 @@ class Segmenter:
     `device`: "auto" (a GPU if there is one), "cpu", "cuda", "cuda:N". `precision`: "auto" (float16
     on a GPU, float32 on a CPU), "float32", "float16". `network_size`: as in the weight file, or
     None to follow its header. `outputs`: of "label", "overlay" and "confidence"; the label is
-    always there. `num_threads`: of the CPU, None for all that the process may use. Raises UserError
-    for a value that isn't possible here.
+    always there. `num_threads`: of the CPU, None for all that the process may use. `backend`:
+    "auto" (the fastest measured on the device, of those installed), "torch", "onnxruntime". Raises
+    UserError for a value that isn't possible here.
     """
 
     def __init__(
@@ -70,6 +71,7 @@ class Segmenter:
         *,
         overlay_opacity: float = DEFAULT_OPACITY,
         num_threads: int | None = None,
+        backend: str = "auto",
         name: str = "network",
     ) -> None:
         self.name = name
@@ -77,8 +79,13 @@ class Segmenter:
         self.network_size = _network_size(network_size, header)
         self.outputs = _outputs(outputs)
         chosen = choose_device(device)
-        self._backend: Backend = TorchBackend(
-            network, chosen, choose_precision(precision, chosen), choose_threads(num_threads)
+        self._backend: Backend = make_backend(
+            backend,
+            network,
+            header,
+            chosen,
+            choose_precision(precision, chosen),
+            choose_threads(num_threads),
         )
         self._blender = OverlayBlender(header.table, overlay_opacity)
         self._plans: OrderedDict[tuple[int, int], _Plan] = OrderedDict()
@@ -95,6 +102,7 @@ class Segmenter:
         *,
         overlay_opacity: float = DEFAULT_OPACITY,
         num_threads: int | None = None,
+        backend: str = "auto",
     ) -> Segmenter:
         """Make a Segmenter of a shipped model's name or a weight file's path.
 
@@ -111,6 +119,7 @@ class Segmenter:
             outputs,
             overlay_opacity=overlay_opacity,
             num_threads=num_threads,
+            backend=backend,
             name=path.stem,
         )
 
@@ -118,6 +127,11 @@ class Segmenter:
     def device(self) -> torch.device:
         """The device that runs the network."""
         return self._backend.device
+
+    @property
+    def backend(self) -> str:
+        """The name of what runs the network, "torch" or "onnxruntime"."""
+        return self._backend.name
 
     @property
     def precision(self) -> str:
@@ -186,7 +200,7 @@ class Segmenter:
             f"model {self.name} ({self.header.variant}, {table.num_classes} {table.name} classes, "
             f"data licence: {self.header.data_licence}), network size {self.network_size}, "
             f"{backend.name} on {backend.device}, {backend.precision}, threads: "
-            f"{backend.num_threads}"
+            f"{backend.num_threads}{backend.note and '; '}{backend.note}"
         )
 
     def _plan(self, height: int, width: int) -> _Plan:
