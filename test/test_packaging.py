@@ -18,6 +18,7 @@ COMMANDS = {
     "segment_node",
     "contextnet-bag-make",
     "contextnet-eval",
+    "contextnet-export",
     "contextnet-segment",
     "contextnet-train",
 }
