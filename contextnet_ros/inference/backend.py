@@ -1,4 +1,4 @@
-"""What runs the network: normalized images in, stride-8 logits out."""
+"""What runs the network: the bytes of a frame in, stride-8 logits out."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ from contextlib import contextmanager
 from typing import Protocol
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from contextnet_ros.files import UserError
+from contextnet_ros.inference.preprocess import Normalizer
 from contextnet_ros.network import ContextNet, WeightHeader, fold_batch_norm
 from contextnet_ros.provenance import usable_cpus
 
@@ -29,8 +31,9 @@ class Backend(Protocol):
     num_threads: int
     note: str
 
-    def coarse_logits(self, images: torch.Tensor) -> torch.Tensor:
-        """Normalized host images (1, 3, H, W) float32 -> logits (C, H / 8, W / 8) on the device."""
+    def coarse_logits(self, frame: npt.NDArray[np.uint8]) -> torch.Tensor:
+        """BGR bytes (H, W, 3) of the network's size, contiguous -> logits (C, h, w) on the device,
+        of the frame padded to multiples of 32."""
 
 
 class TorchBackend:
@@ -44,12 +47,15 @@ class TorchBackend:
     def __init__(
         self,
         network: ContextNet,
+        header: WeightHeader,
         device: torch.device,
         precision: str,
         num_threads: int,
         note: str = "",
     ) -> None:
         self.note = note
+        self._header = header
+        self._normalize: tuple[tuple[int, ...], Normalizer] | None = None
         self.device = device
         self.precision = precision
         self.num_threads = num_threads
@@ -58,7 +64,11 @@ class TorchBackend:
         # torch's type hints leave this form of `to` out.
         self._network: ContextNet = folded.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
-    def coarse_logits(self, images: torch.Tensor) -> torch.Tensor:
+    def coarse_logits(self, frame: npt.NDArray[np.uint8]) -> torch.Tensor:
+        if self._normalize is None or self._normalize[0] != frame.shape:
+            height, width = frame.shape[:2]
+            self._normalize = frame.shape, Normalizer(height, width, self._header)
+        images = self._normalize[1](frame)
         with torch.inference_mode(), _threads(self.num_threads):
             logits: torch.Tensor = self._network.coarse_logits(images.to(self.device, self._dtype))[
                 0
@@ -103,7 +113,7 @@ def make_backend(
             f"backend 'onnxruntime' is for the CPU, the device is {device}: choose device cpu, or "
             "backend auto or torch"
         )
-    return TorchBackend(network, device, precision, num_threads, note)
+    return TorchBackend(network, header, device, precision, num_threads, note)
 
 
 def onnx_remedy() -> str:

@@ -2,28 +2,25 @@
 
 from __future__ import annotations
 
-import copy
-from collections import OrderedDict
+from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import onnxruntime
 import torch
 
 from contextnet_ros.inference.onnx_graph import build_graph
 from contextnet_ros.network import ContextNet, WeightHeader
 
-# Padded sizes whose sessions are kept. A session for any size would do with one, but ONNX Runtime
-# fuses less where it doesn't know the size.
-_KEPT_SESSIONS = 2
-
 # What it prints of its own accord; only errors, since a user can do nothing about the rest.
 _LOG_ERRORS = 3
 
 
 class OnnxRuntimeBackend:
-    """ONNX Runtime's CPU kernels, one session for each size, made at its first frame.
+    """ONNX Runtime's CPU kernels, one session for frames of any size.
 
-    Holds a copy of the network. Raises RuntimeError where ONNX Runtime fails, as for want of
-    memory.
+    It gets the bytes and normalizes in the graph. Raises RuntimeError where ONNX Runtime fails, as
+    for want of memory.
     """
 
     name = "onnxruntime"
@@ -33,28 +30,16 @@ class OnnxRuntimeBackend:
     def __init__(self, network: ContextNet, header: WeightHeader, num_threads: int) -> None:
         self.device = torch.device("cpu")
         self.num_threads = num_threads
-        self._network = copy.deepcopy(network).cpu().float()
-        self._header = header
-        self._sessions: OrderedDict[tuple[int, int], onnxruntime.InferenceSession] = OrderedDict()
+        model = build_graph(network, header, source="frame")
+        self._session = make_session(model.SerializeToString(), num_threads)
 
-    def coarse_logits(self, images: torch.Tensor) -> torch.Tensor:
-        pixels = images[0].permute(1, 2, 0).contiguous().numpy()
+    def coarse_logits(self, frame: npt.NDArray[np.uint8]) -> torch.Tensor:
         try:
-            (logits,) = self._session(*pixels.shape[:2]).run(None, {"pixels": pixels})
+            logits: list[Any] = self._session.run(None, {"frame": frame})
         # Its exceptions have no base of their own.
         except Exception as error:
             raise RuntimeError(f"ONNX Runtime: {error}") from error
-        return torch.from_numpy(logits[0])
-
-    def _session(self, height: int, width: int) -> onnxruntime.InferenceSession:
-        session = self._sessions.pop((height, width), None)
-        if session is None:
-            model = build_graph(self._network, self._header, (height, width), "pixels")
-            session = make_session(model.SerializeToString(), self.num_threads)
-        self._sessions[height, width] = session
-        while len(self._sessions) > _KEPT_SESSIONS:
-            self._sessions.popitem(last=False)
-        return session
+        return torch.from_numpy(logits[0][0])
 
 
 def make_session(model: bytes | str, num_threads: int) -> onnxruntime.InferenceSession:
@@ -62,5 +47,7 @@ def make_session(model: bytes | str, num_threads: int) -> onnxruntime.InferenceS
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = num_threads
     options.inter_op_num_threads = 1
+    # Else its threads keep the processors busy after each frame, which others may need.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.log_severity_level = _LOG_ERRORS
     return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])

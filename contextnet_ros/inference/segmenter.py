@@ -160,9 +160,9 @@ class Segmenter:
         with self._lock:
             plan = self._plan(image.shape[0], image.shape[1])
             start = time.perf_counter()
-            images = plan.preprocess(image)
+            seen = plan.preprocess(image)
             prepared = time.perf_counter()
-            logits = self._backend.coarse_logits(images)
+            logits = self._backend.coarse_logits(seen)
             computed = time.perf_counter()
             label = plan.postprocess.label(logits)
             confidence = plan.postprocess.confidence(logits) if "confidence" in wanted else None
@@ -206,7 +206,7 @@ class Segmenter:
     def _plan(self, height: int, width: int) -> _Plan:
         plan = self._plans.pop((height, width), None)
         if plan is None:
-            preprocess = Preprocessor(height, width, self.network_size, self.header)
+            preprocess = Preprocessor(height, width, self.network_size)
             plan = _Plan(preprocess, Postprocessor(height, width, preprocess))
         self._plans[height, width] = plan
         while len(self._plans) > _KEPT_SIZES:

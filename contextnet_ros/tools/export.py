@@ -15,12 +15,13 @@ import torch
 from contextnet_ros.files import UserError, atomic_write, run_command
 from contextnet_ros.inference import model_path
 from contextnet_ros.inference.backend import onnx_remedy
-from contextnet_ros.inference.preprocess import Preprocessor
-from contextnet_ros.network import ContextNet, NetworkSize, load_weights
+from contextnet_ros.inference.preprocess import Normalizer
+from contextnet_ros.network import ContextNet, load_weights
 from contextnet_ros.network.contextnet import padded_size
 from contextnet_ros.provenance import provenance
-from contextnet_ros.tools.evaluate import HELD_OUT_SEED, parse_size
-from contextnet_ros.training.scenes import render_frame
+from contextnet_ros.tools.evaluate import parse_size
+from contextnet_ros.training.datasets import FIRST_UNSEEN_SEED
+from contextnet_ros.training.scenes import MIN_SIDE, render_frame
 
 PROG = "contextnet-export"
 
@@ -60,8 +61,8 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument("-o", "--output", type=Path, required=True, help="the .onnx file")
     result.add_argument(
         "--size",
-        default="any",
-        help="HEIGHTxWIDTH of what the network sees, or any (default: %(default)s)",
+        type=parse_size,
+        help="HEIGHTxWIDTH of what the network sees (default: any)",
     )
     result.add_argument(
         "--fused-ends",
@@ -99,8 +100,9 @@ def _export(options: argparse.Namespace) -> int:
         session = make_session(str(temporary), num_threads=torch.get_num_threads())
         checks = []
         for height, width in [size] if size else _CHECKED_SIZES:
-            frame = render_frame(HELD_OUT_SEED, 0, height, width).image_bgr
-            images = Preprocessor(height, width, NetworkSize(), header)(frame)
+            drawn = render_frame(FIRST_UNSEEN_SEED, 0, max(height, MIN_SIDE), max(width, MIN_SIDE))
+            frame = np.ascontiguousarray(drawn.image_bgr[:height, :width])
+            images = Normalizer(height, width, header)(frame)
             value = frame if source == "frame" else images.contiguous().numpy()
             (result,) = session.run(None, {source: value})
             checks.append(compare(result, target, network, images, (height, width)))
@@ -108,12 +110,13 @@ def _export(options: argparse.Namespace) -> int:
             if not check["passed"]:
                 raise UserError(
                     f"ONNX Runtime {onnxruntime.__version__} differs from PyTorch on a frame of "
-                    f"{check['size'][0]}x{check['size'][1]} ({check['measure']} "
+                    f"{_text(check['size'])} ({check['measure']} "
                     f"{check['difference']:.2g}), {options.output} was not written: report this"
                 )
     worst = max(check["difference"] for check in checks)
     print(
-        f"{options.output}: {path.stem}, {source} -> {target}, size {options.size}, "
+        f"{options.output}: {path.stem}, {source} -> {target}, size "
+        f"{_text(size) if size else 'any'}, "
         f"{options.output.stat().st_size / 1e6:.1f} MB; {checks[0]['measure']}: {worst:.2g}"
     )
     if header.network_size.kind != "frame":
@@ -136,17 +139,17 @@ def _export(options: argparse.Namespace) -> int:
     return 0
 
 
-def _size(text: str, source: str) -> tuple[int, int] | None:
-    if text == "any":
-        return None
-    size = parse_size(text)
-    if source != "frame" and size != padded_size(*size):
-        height, width = padded_size(*size)
+def _size(size: tuple[int, int] | None, source: str) -> tuple[int, int] | None:
+    if size is not None and source != "frame" and size != padded_size(*size):
         raise UserError(
-            f"size {text} does not divide by 32: choose {height}x{width}, or --fused-ends front or "
-            "both, which pad"
+            f"size {_text(size)} does not divide by 32: choose {_text(padded_size(*size))}, or "
+            "--fused-ends front or both, which pad"
         )
     return size
+
+
+def _text(size: tuple[int, int]) -> str:
+    return f"{size[0]}x{size[1]}"
 
 
 def compare(

@@ -14,7 +14,7 @@ import torch
 
 from contextnet_ros.files import UserError
 from contextnet_ros.inference import SegmentedFrame, Segmenter, list_models
-from contextnet_ros.inference.preprocess import Preprocessor
+from contextnet_ros.inference.preprocess import Normalizer
 from contextnet_ros.labels import CITYSCAPES
 from contextnet_ros.network import ContextNet, WeightFileError, save_weights
 from contextnet_ros.network.contextnet import pad_to_multiple
@@ -355,10 +355,10 @@ def test_labels_on_a_gpu_agree_with_float32_on_the_cpu(network, header, make_fra
 
 def test_padding_of_the_input_is_the_networks_own(header, make_frame):
     frame = make_frame(75, 101)
-    preprocess = Preprocessor(75, 101, header.network_size, header)
-    preprocess(make_frame(75, 101, seed=9))
+    normalize = Normalizer(75, 101, header)
+    normalize(make_frame(75, 101, seed=9))
     expected = pad_to_multiple(normalized(frame, header))
-    ours = preprocess(frame)
+    ours = normalize(frame)
     assert ours.is_contiguous(memory_format=torch.channels_last)
     torch.testing.assert_close(ours, expected, rtol=0, atol=1e-6)
 
