@@ -49,6 +49,7 @@ setup(
         "console_scripts": [
             "segment_node = contextnet_ros.ros.segment_node:main",
             "contextnet-bag-make = contextnet_ros.ros.bag_make:main",
+            "contextnet-bench = contextnet_ros.tools.bench:main",
             "contextnet-eval = contextnet_ros.tools.evaluate:main",
             "contextnet-export = contextnet_ros.tools.export:main",
             "contextnet-segment = contextnet_ros.tools.segment:main",

@@ -17,6 +17,7 @@ ROOT = resource_dir("config").parent
 COMMANDS = {
     "segment_node",
     "contextnet-bag-make",
+    "contextnet-bench",
     "contextnet-eval",
     "contextnet-export",
     "contextnet-segment",
