@@ -22,8 +22,9 @@ from tqdm import tqdm
 from contextnet_ros.files import UserError, atomic_write, list_files, run_command
 from contextnet_ros.inference import OUTPUTS, model_path
 from contextnet_ros.inference.backend import choose_device, choose_threads
-from contextnet_ros.network import read_header
+from contextnet_ros.network import NetworkSize, load_weights
 from contextnet_ros.provenance import provenance
+from contextnet_ros.tools.bench_ceilings import ceilings, multiply_adds
 from contextnet_ros.tools.bench_pipelines import PIPELINES, Setting
 from contextnet_ros.tools.bench_report import (
     PAPER_FPS,
@@ -125,6 +126,7 @@ def _bench(options: argparse.Namespace) -> int:
     result = {
         "command": PROG,
         **header(options, str(device), threads),
+        "ceilings": ceilings(threads) if device.type == "cpu" else None,
         "rows": rows,
         "unavailable": unavailable,
     }
@@ -190,10 +192,16 @@ def measure_in_turn(
                 measured[index, mode]["stage_ms"].setdefault(stage, []).extend(times)
         for index, worker in enumerate(workers):
             memory = worker.memory()
-            variant = read_header(worker.setting.weights).variant
+            setting = worker.setting
+            network, _ = load_weights(setting.weights)
+            seen = NetworkSize.parse(setting.network_size).resolve(setting.height, setting.width)
+            of_network = {
+                "network": network.variant,
+                "multiply_adds": multiply_adds(network, *seen),
+            }
             for mode in modes:
                 row = {**measured[index, mode], **memory}
-                rows.append(make_row(worker.setting, variant, mode, worker.info, row))
+                rows.append(make_row(setting, of_network, mode, worker.info, row))
     return sorted(rows, key=lambda row: modes.index(row["mode"]))
 
 

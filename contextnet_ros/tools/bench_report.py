@@ -22,15 +22,20 @@ _STAGE_COLOURS = ((196, 160, 90), (90, 140, 60), (70, 110, 220), (160, 90, 160))
 
 
 def make_row(
-    setting: Setting, variant: str, mode: str, info: dict[str, Any], measured: dict[str, Any]
+    setting: Setting,
+    of_network: dict[str, Any],
+    mode: str,
+    info: dict[str, Any],
+    measured: dict[str, Any],
 ) -> Row:
     """Return the row of what a pipeline took in one mode.
 
-    `measured`: `frame_ms`, `stage_ms`, and the peaks of memory.
+    `of_network`: `network` and `multiply_adds`. `measured`: `frame_ms`, `stage_ms`, and the peaks
+    of memory.
     """
     times = np.asarray(measured["frame_ms"])
     return {
-        "network": variant,
+        **of_network,
         "model": setting.weights.stem,
         "backend": setting.backend,
         "runs": info["runs"],
@@ -119,10 +124,34 @@ def paper_table(result: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def roofline(result: dict[str, Any]) -> str:
+    """Return in Markdown how the network's time, by the rows of mode stages, stands to what the
+    machine can do at most; an empty text where that was not measured."""
+    most = result["ceilings"]
+    if most is None:
+        return ""
+    lines = [
+        f"Measured ceilings: {most['multiply_adds_per_s'] / 1e9:.0f} GMAC/s (a float32 matrix "
+        f"product), {most['copied_bytes_per_s'] / 1e9:.1f} GB/s read and written (a copy).",
+        "",
+        "| backend | size | network, ms | multiply-adds at the ceiling, ms | share |",
+        "|---|---|---|---|---|",
+    ]
+    for row in result["rows"]:
+        if row["mode"] == "stages":
+            least = 1e3 * row["multiply_adds"] / most["multiply_adds_per_s"]
+            took = row["stage_ms"]["network"]
+            lines.append(
+                f"| {row['backend']} | {row['height']}x{row['width']} | {took:.1f} | {least:.1f} "
+                f"({row['multiply_adds'] / 1e9:.2f} GMAC) | {100 * least / took:.0f} % |"
+            )
+    return "\n".join(lines)
+
+
 def plot(rows: Sequence[Row]) -> npt.NDArray[np.uint8]:
     """Return a picture, BGR, with a bar of milliseconds for each row, its stages apart where they
     were measured."""
-    bar, left, length, right = 26, 430, 560, 190
+    bar, left, length, right = 26, 430, 560, 220
     longest = max(row["p50_ms"] for row in rows)
     height, width = 50 + (bar + 8) * len(rows) + 34, left + length + right
     picture = np.full((height, width, 3), 255, np.uint8)

@@ -110,7 +110,8 @@ def bench_table(paths: Sequence[Path]) -> str:
             for missing in result["unavailable"]
         ]
         parts.append("\\\n".join([*lines, bench_note(path, result)]))
-    return "\n\n".join(parts)
+        parts.append(bench_report.roofline(result))
+    return "\n\n".join(part for part in parts if part)
 
 
 def bench_note(path: Path, result: dict[str, Any]) -> str:

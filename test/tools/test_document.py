@@ -52,12 +52,13 @@ def test_benchmarks_give_every_row_and_what_was_not_measured(tmp_path: Path) -> 
         "network": "cn14", "backend": "torch", "runs": "torch 9.9", "mode": "sequential",
         "precision": "float32", "outputs": ["label"], "height": 1024, "width": 2048, "fps": 0.8,
         "p50_ms": 1250.04, "p99_ms": 1300.0, "ratio_to_ours": 9.87, "stage_ms": None,
-        "peak_host_bytes": 7e8, "peak_device_bytes": None, "label_agreement": 1.0,
+        "multiply_adds": 5e9, "peak_host_bytes": 7e8, "peak_device_bytes": None,
+        "label_agreement": 1.0,
     }  # fmt: skip
     result = {
         "provenance": RESULT["provenance"], "device_type": "cpu", "threads": 2,
         "network_size": "frame", "frames": "generated", "different_frames": 8, "rounds": 5,
-        "turn": 6, "rows": [row],
+        "turn": 6, "ceilings": None, "rows": [row],
         "unavailable": [{"backend": "openvino", "size": "1024x2048", "reason": "no such module"}],
     }  # fmt: skip
     (tmp_path / "b.json").write_text(json.dumps(result))
