@@ -52,6 +52,7 @@ setup(
             "contextnet-bench = contextnet_ros.tools.bench:main",
             "contextnet-eval = contextnet_ros.tools.evaluate:main",
             "contextnet-export = contextnet_ros.tools.export:main",
+            "contextnet-prune = contextnet_ros.tools.prune:main",
             "contextnet-segment = contextnet_ros.tools.segment:main",
             "contextnet-train = contextnet_ros.tools.train:main",
         ]

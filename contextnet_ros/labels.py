@@ -96,9 +96,28 @@ CAMVID = ClassTable(
 )  # fmt: skip
 """The 11 classes of CamVid in the order of the SegNet split, in that tutorial's colours."""
 
+CITYSCAPES_LABEL_IDS = (
+    7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33
+)  # fmt: skip
+"""The label id, as Cityscapes' files hold it, of each train id; the others are not scored."""
+
+CITYSCAPES_NUM_LABEL_IDS = 34
+"""Label ids are 0 .. 33."""
+
+CITYSCAPES_CATEGORIES = {
+    "flat": ("road", "sidewalk"),
+    "construction": ("building", "wall", "fence"),
+    "object": ("pole", "traffic light", "traffic sign"),
+    "nature": ("vegetation", "terrain"),
+    "sky": ("sky",),
+    "human": ("person", "rider"),
+    "vehicle": ("car", "truck", "bus", "train", "motorcycle", "bicycle"),
+}
+"""The evaluated classes of Cityscapes by category."""
+
 TABLES = {table.name: table for table in (CITYSCAPES, CAMVID)}
 
-_CAMVID_OF_CITYSCAPES = {
+CAMVID_OF_CITYSCAPES = {
     "road": "road",
     "sidewalk": "pavement",
     "building": "building",
@@ -119,11 +138,12 @@ _CAMVID_OF_CITYSCAPES = {
     "motorcycle": "bicyclist",
     "bicycle": "bicyclist",
 }
+"""CamVid's class of a Cityscapes class; None where CamVid has no such class."""
 
 
 def _camvid_lookup() -> Pixels:
     lookup = np.full(256, IGNORE_ID, np.uint8)
-    for source, target in _CAMVID_OF_CITYSCAPES.items():
+    for source, target in CAMVID_OF_CITYSCAPES.items():
         if target is not None:
             lookup[CITYSCAPES.names.index(source)] = CAMVID.names.index(target)
     lookup.setflags(write=False)
@@ -132,3 +152,14 @@ def _camvid_lookup() -> Pixels:
 
 CITYSCAPES_TO_CAMVID = _camvid_lookup()
 """(256,) uint8: CamVid id of a Cityscapes train id; 255 where CamVid has no such class."""
+
+
+def _train_id_lookup() -> Pixels:
+    lookup = np.full(256, IGNORE_ID, np.uint8)
+    lookup[list(CITYSCAPES_LABEL_IDS)] = np.arange(CITYSCAPES.num_classes)
+    lookup.setflags(write=False)
+    return lookup
+
+
+CITYSCAPES_TRAIN_ID_OF_LABEL_ID = _train_id_lookup()
+"""(256,) uint8: train id of a Cityscapes label id; 255 for every id that is not scored."""

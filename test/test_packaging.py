@@ -20,6 +20,7 @@ COMMANDS = {
     "contextnet-bench",
     "contextnet-eval",
     "contextnet-export",
+    "contextnet-prune",
     "contextnet-segment",
     "contextnet-train",
 }

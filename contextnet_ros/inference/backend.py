@@ -33,7 +33,7 @@ class Backend(Protocol):
 
     def coarse_logits(self, frame: npt.NDArray[np.uint8]) -> torch.Tensor:
         """BGR bytes (H, W, 3) of the network's size, contiguous -> logits (C, h, w) on the device,
-        of the frame padded to multiples of 32."""
+        of the frame padded to multiples of the variant's."""
 
 
 class TorchBackend:
@@ -107,6 +107,13 @@ def make_backend(
                 ) from error
             note = f"for several times the speed: {remedy} (now: {error})"
         else:
+            if network.ppm:
+                if name == "onnxruntime":
+                    raise UserError(
+                        "backend 'onnxruntime' has no pyramid pooling: choose torch or auto"
+                    )
+                note = "ONNX Runtime has no pyramid pooling here"
+                return TorchBackend(network, header, device, precision, num_threads, note)
             return OnnxRuntimeBackend(network, header, num_threads)
     elif name == "onnxruntime":
         raise UserError(

@@ -7,6 +7,7 @@ whose output would change from one release of torch to the next.
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,8 @@ from torch import nn
 from contextnet_ros import __version__
 from contextnet_ros.inference.onnx_nodes import Graph, pair, weights
 from contextnet_ros.network import ContextNet, WeightHeader, fold_batch_norm
-from contextnet_ros.network.contextnet import SIZE_MULTIPLE, STRIDE, padded_size
+from contextnet_ros.network.contextnet import padded_size
+from contextnet_ros.network.variants import STRIDE
 
 METADATA_KEY = "contextnet"
 SOURCES = ("images", "pixels", "frame")
@@ -38,26 +40,27 @@ def build_graph(
     uint8 (H, W, 3) BGR, which the graph normalizes and pads. `target`: "logits", float32 (N, C,
     H / 8, W / 8); "full_logits", (N, C, H, W) with the padding; "label", uint8 (N, H, W), or (H, W)
     of pixels and frame. `size`: height and width of the input, None for any, N being 1 where it is
-    given. H and W divide by 32, but for a frame. Raises ValueError for another source or target,
-    and for a size that the source can't have.
+    given. H and W divide by the network's `size_multiple`, but for a frame. Raises ValueError for
+    another source or target and for a size that the source can't have, TypeError for a network with
+    pyramid pooling.
     """
     if source not in SOURCES or target not in TARGETS:
         raise ValueError(f"no graph leads from {source!r} to {target!r}: {SOURCES}, {TARGETS}")
-    if size is not None and source != "frame" and size != padded_size(*size):
-        raise ValueError(f"{source} of {size[0]} x {size[1]} do not divide by {SIZE_MULTIPLE}")
+    multiple = network.size_multiple
+    if size is not None and source != "frame" and size != padded_size(*size, multiple):
+        raise ValueError(f"{source} of {size[0]} x {size[1]} do not divide by {multiple}")
+    if network.pyramid is not None:
+        raise TypeError("pyramid pooling has no ONNX form here")
     folded = fold_batch_norm(network)
     graph = Graph()
+    branches = [(folded.detail, 1), (folded.context, folded.context_scale)]
+    if folded.half_detail is not None:
+        branches.insert(1, (folded.half_detail, 2))
     if source == "images":
-        scale = folded.context_scale
-        pooled = graph.node(
-            "AveragePool", ["images"], kernel_shape=[scale, scale], strides=[scale, scale]
-        )
-        detail, context = (
-            graph.module(folded.detail, "images"),
-            graph.module(folded.context, pooled),
-        )
+        features = [_branch(graph, branch, scale) for branch, scale in branches]
     else:
-        detail, context = _from_interleaved(graph, folded, header, size, source)
+        features = _from_interleaved(graph, branches, header, size, source, multiple)
+    *detail, context = features
     result = graph.classify(folded, detail, context)
     if target == "full_logits":
         result = graph.enlarge(result, STRIDE)
@@ -80,7 +83,7 @@ def build_graph(
     }
     return graph.model(
         _source_info(source, size),
-        _target_info(source, target, size, folded.num_classes),
+        _target_info(source, target, size and padded_size(*size, multiple), size, folded),
         result,
         {METADATA_KEY: json.dumps(info)},
     )
@@ -93,14 +96,24 @@ def read_metadata(model: onnx.ModelProto) -> dict[str, Any]:
     return found
 
 
+def _branch(graph: Graph, branch: nn.Sequential, scale: int) -> str:
+    """Add a branch that sees the images reduced by `scale`."""
+    if scale == 1:
+        return graph.module(branch, "images")
+    sides = [scale, scale]
+    pooled = graph.node("AveragePool", ["images"], kernel_shape=sides, strides=sides)
+    return graph.module(branch, pooled)
+
+
 def _from_interleaved(
     graph: Graph,
-    network: ContextNet,
+    branches: Sequence[tuple[nn.Sequential, int]],
     header: WeightHeader,
     size: tuple[int, int] | None,
     source: str,
-) -> tuple[str, str]:
-    """Add what leads from pixels or a frame to the features of both branches.
+    multiple: int,
+) -> list[str]:
+    """Add what leads from pixels or a frame to the features of the branches.
 
     Nothing is transposed: an image of (H, W, 3) is one of a single channel, (H, 3 W), in which a
     3 x 3 kernel is one of 3 x 9.
@@ -110,22 +123,25 @@ def _from_interleaved(
     # For each input channel of the network.
     factor: npt.NDArray[np.float64] = np.ones(3)
     if source == "frame":
-        image = _centred(graph, image, header, size)
+        image = _centred(graph, image, header, size, multiple)
         factor = factor / (255 * np.asarray(header.std))
     swap = source == "frame" and header.channel_order == "RGB"
-    first, *rest = network.detail
-    detail = graph.chain(rest, _first_unit(graph, first, image, factor, swap, 1))
-    # Averaged down the columns here, along the rows within the kernel of the first convolution.
-    scale = network.context_scale
-    bands = graph.node("Reshape", [image, graph.integers(1, -1, scale, 0)])
-    means = graph.node("ReduceMean", [bands], axes=[2], keepdims=1)
-    small = graph.node("Reshape", [means, graph.integers(1, 1, -1, 0)])
-    first, *rest = network.context
-    context = graph.chain(rest, _first_unit(graph, first, small, factor, swap, scale))
-    return detail, context
+    features = []
+    for branch, scale in branches:
+        seen = image
+        if scale > 1:
+            # Averaged down the columns here, along the rows within the first convolution's kernel.
+            bands = graph.node("Reshape", [image, graph.integers(1, -1, scale, 0)])
+            means = graph.node("ReduceMean", [bands], axes=[2], keepdims=1)
+            seen = graph.node("Reshape", [means, graph.integers(1, 1, -1, 0)])
+        first, *rest = branch
+        features.append(graph.chain(rest, _first_unit(graph, first, seen, factor, swap, scale)))
+    return features
 
 
-def _centred(graph: Graph, image: str, header: WeightHeader, size: tuple[int, int] | None) -> str:
+def _centred(
+    graph: Graph, image: str, header: WeightHeader, size: tuple[int, int] | None, multiple: int
+) -> str:
     """Add what leads from bytes (1, 1, H, 3 W) to values less their mean, padded.
 
     The mean goes ahead of the padding, so that zeros outside mean what they do in training; the
@@ -138,10 +154,10 @@ def _centred(graph: Graph, image: str, header: WeightHeader, size: tuple[int, in
     width = graph.node("Slice", [shape, graph.integers(1), graph.integers(2)])
     row = graph.node("Tile", [graph.floats("mean", mean), width])
     values = graph.node("Sub", [graph.node("Cast", [image], to=TensorProto.FLOAT), row])
-    if size is not None and size == padded_size(*size):
+    if size is not None and size == padded_size(*size, multiple):
         return values
     # ONNX's Mod of integers has the sign of the divisor, as Python's.
-    lack = graph.node("Mod", [graph.node("Neg", [shape]), graph.integers(SIZE_MULTIPLE)])
+    lack = graph.node("Mod", [graph.node("Neg", [shape]), graph.integers(multiple)])
     lack = graph.node("Slice", [lack, graph.integers(0), graph.integers(2)])
     ends = graph.node("Mul", [lack, graph.integers(1, 3)])
     pads = graph.node("Concat", [graph.integers(0, 0, 0, 0, 0, 0), ends], axis=0)
@@ -204,7 +220,11 @@ def _source_info(source: str, size: tuple[int, int] | None) -> onnx.ValueInfoPro
 
 
 def _target_info(
-    source: str, target: str, size: tuple[int, int] | None, classes: int
+    source: str,
+    target: str,
+    padded: tuple[int, int] | None,
+    size: tuple[int, int] | None,
+    network: ContextNet,
 ) -> onnx.ValueInfoProto:
     number: int | str = "N" if size is None and source == "images" else 1
     if target == "label":
@@ -212,7 +232,8 @@ def _target_info(
         shape = [number, *plane] if source == "images" else plane
         return helper.make_tensor_value_info(target, TensorProto.UINT8, shape)
     grid: list[int | str] = ["h", "w"]
-    if size is not None:
-        stride = STRIDE if target == "logits" else 1
-        grid = [pixels // stride for pixels in padded_size(*size)]
-    return helper.make_tensor_value_info(target, TensorProto.FLOAT, [number, classes, *grid])
+    if padded is not None:
+        grid = [pixels // (STRIDE if target == "logits" else 1) for pixels in padded]
+    return helper.make_tensor_value_info(
+        target, TensorProto.FLOAT, [number, network.num_classes, *grid]
+    )

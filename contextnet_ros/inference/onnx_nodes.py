@@ -14,6 +14,7 @@ from torch import nn
 from contextnet_ros import __version__
 from contextnet_ros.network import ContextNet
 from contextnet_ros.network.blocks import Bottleneck
+from contextnet_ros.network.contextnet import FusionUnit
 
 # What ONNX Runtime 1.12, OpenVINO 2022 and TensorRT 8.5 read as well as their newest releases.
 OPSET = 17
@@ -102,14 +103,20 @@ class Graph:
             features = self.module(module, features)
         return features
 
-    def classify(self, network: ContextNet, detail: str, context: str) -> str:
-        """Add fusion and classifier (Table 3) behind the features of both branches."""
-        context = self.enlarge(context, network.context_scale)
-        added = [
-            self.module(network.fusion.detail, detail),
-            self.module(network.fusion.context, context),
-        ]
-        return self.module(network.classifier, self.relu6(self.node("Add", added)))
+    def classify(self, network: ContextNet, detail: Sequence[str], context: str) -> str:
+        """Add fusion (Table 3), for cn124 in two steps, and classifier behind the features."""
+        factor = network.context_scale
+        if network.half_fusion is not None:
+            context = self._fuse(network.half_fusion, detail[1], context, factor // 2)
+            factor = 2
+        return self.module(
+            network.classifier, self._fuse(network.fusion, detail[0], context, factor)
+        )
+
+    def _fuse(self, fusion: FusionUnit, detail: str, context: str, factor: int) -> str:
+        context = self.enlarge(context, factor)
+        added = [self.module(fusion.detail, detail), self.module(fusion.context, context)]
+        return self.relu6(self.node("Add", added))
 
     def model(
         self,

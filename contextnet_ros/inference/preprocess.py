@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from contextnet_ros.network import NetworkSize, WeightHeader
+from contextnet_ros.network import VARIANTS, NetworkSize, WeightHeader
 from contextnet_ros.network.contextnet import padded_size
 
 
@@ -45,12 +45,14 @@ def normalization_table(header: WeightHeader) -> npt.NDArray[np.float32]:
     return ((levels - header.mean) / header.std).astype(np.float32)[None]
 
 
-class Preprocessor:
-    """Resize frames of one size to what the network sees."""
+class Resizer:
+    """Resize frames of one size to what the network sees; it pads that to `multiple`."""
 
-    def __init__(self, height: int, width: int, size: NetworkSize) -> None:
+    def __init__(self, height: int, width: int, size: NetworkSize, multiple: int) -> None:
         self.network_height, self.network_width = size.resolve(height, width)
-        self.padded_height, self.padded_width = padded_size(self.network_height, self.network_width)
+        self.padded_height, self.padded_width = padded_size(
+            self.network_height, self.network_width, multiple
+        )
         self._size = size
 
     def __call__(self, image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
@@ -70,7 +72,8 @@ class Normalizer:
         self._swap = header.channel_order == "RGB"
         self._table = normalization_table(header)
         # The padding is zero after normalization, as the network's own; it is never written again.
-        buffer = np.zeros((*padded_size(height, width), 3), np.float32)
+        multiple = VARIANTS[header.variant].size_multiple
+        buffer = np.zeros((*padded_size(height, width, multiple), 3), np.float32)
         self._inside = buffer[:height, :width]
         self._tensor = torch.from_numpy(buffer).permute(2, 0, 1)[None]
 
@@ -80,3 +83,17 @@ class Normalizer:
             frame = np.asarray(cv2.cvtColor(frame, cv2.COLOR_BGR2RGB))
         cv2.LUT(frame, self._table, dst=self._inside)
         return self._tensor
+
+
+class Preprocessor:
+    """Resize frames of one size and normalize them, into one buffer."""
+
+    def __init__(self, height: int, width: int, size: NetworkSize, header: WeightHeader) -> None:
+        self._resize = Resizer(height, width, size, VARIANTS[header.variant].size_multiple)
+        self._normalize = Normalizer(
+            self._resize.network_height, self._resize.network_width, header
+        )
+
+    def __call__(self, image: npt.NDArray[np.uint8]) -> torch.Tensor:
+        """Return float32 (1, 3, padded height, padded width), channels last, for a BGR frame."""
+        return self._normalize(self._resize(image))

@@ -24,8 +24,8 @@ from contextnet_ros.inference.backend import (
 )
 from contextnet_ros.inference.overlay import DEFAULT_OPACITY, OverlayBlender
 from contextnet_ros.inference.postprocess import Postprocessor
-from contextnet_ros.inference.preprocess import Preprocessor, check_frame
-from contextnet_ros.network import ContextNet, NetworkSize, WeightHeader, load_weights
+from contextnet_ros.inference.preprocess import Resizer, check_frame
+from contextnet_ros.network import VARIANTS, ContextNet, NetworkSize, WeightHeader, load_weights
 from contextnet_ros.provenance import resident_bytes
 
 OUTPUTS = ("label", "overlay", "confidence")
@@ -197,7 +197,7 @@ class Segmenter:
         """Return one line that says what runs here."""
         backend, table = self._backend, self.header.table
         return (
-            f"model {self.name} ({self.header.variant}, {table.num_classes} {table.name} classes, "
+            f"model {self.name} ({self.header.network}, {table.num_classes} {table.name} classes, "
             f"data licence: {self.header.data_licence}), network size {self.network_size}, "
             f"{backend.name} on {backend.device}, {backend.precision}, threads: "
             f"{backend.num_threads}{backend.note and '; '}{backend.note}"
@@ -206,7 +206,9 @@ class Segmenter:
     def _plan(self, height: int, width: int) -> _Plan:
         plan = self._plans.pop((height, width), None)
         if plan is None:
-            preprocess = Preprocessor(height, width, self.network_size)
+            preprocess = Resizer(
+                height, width, self.network_size, VARIANTS[self.header.variant].size_multiple
+            )
             plan = _Plan(preprocess, Postprocessor(height, width, preprocess))
         self._plans[height, width] = plan
         while len(self._plans) > _KEPT_SIZES:
@@ -218,7 +220,7 @@ class Segmenter:
 class _Plan:
     """What is kept for frames of one size."""
 
-    preprocess: Preprocessor
+    preprocess: Resizer
     postprocess: Postprocessor
 
 

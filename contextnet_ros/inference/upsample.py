@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from contextnet_ros.network.contextnet import STRIDE
+from contextnet_ros.network.variants import STRIDE
 
 IntArray = npt.NDArray[np.intp]
 FloatArray = npt.NDArray[np.float32]

@@ -1,8 +1,9 @@
 """The network, its folding for inference, and the weight files."""
 
-from contextnet_ros.network.contextnet import VARIANTS, ContextNet, count_parameters
+from contextnet_ros.network.contextnet import ContextNet, count_parameters
 from contextnet_ros.network.fold import fold_batch_norm
 from contextnet_ros.network.size import NetworkSize
+from contextnet_ros.network.variants import VARIANTS
 from contextnet_ros.network.weights import (
     WeightFileError,
     WeightHeader,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 
@@ -70,3 +71,32 @@ class Bottleneck(nn.Module):
     def forward(self, features: torch.Tensor) -> torch.Tensor:
         out: torch.Tensor = self.body(features)
         return features + out if self.residual else out
+
+
+class PyramidPooling(nn.Module):
+    """PSPNet's pyramid pooling: means over grids of 1, 2, 3 and 6 cells a side join the features.
+
+    Each grid gets a quarter of the channels; a 1 x 1 convolution brings the sum of all back to
+    them. (N, C, h, w) -> the same. In training mode a batch needs two images, since the coarsest
+    grid has one cell each.
+    """
+
+    GRIDS = (1, 2, 3, 6)
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        part = max(1, channels // len(self.GRIDS))
+        self.levels = nn.ModuleList(ConvUnit(channels, part) for _ in self.GRIDS)
+        self.merge = ConvUnit(channels + part * len(self.GRIDS), channels)
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        parts = [features]
+        for grid, level in zip(self.GRIDS, self.levels, strict=True):
+            pooled = level(F.adaptive_avg_pool2d(features, grid))
+            parts.append(
+                F.interpolate(
+                    pooled, size=features.shape[-2:], mode="bilinear", align_corners=False
+                )
+            )
+        merged: torch.Tensor = self.merge(torch.cat(parts, 1))
+        return merged

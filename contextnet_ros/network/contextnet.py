@@ -2,64 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-from contextnet_ros.network.blocks import Bottleneck, ConvUnit, SeparableConv
-
-STRIDE = 8
-"""Network pixels per logit in each direction."""
-
-SIZE_MULTIPLE = 32
-"""Height and width that the branches and their fusion need to divide by."""
-
-
-@dataclass(frozen=True)
-class Variant:
-    """What distinguishes one published network from another.
-
-    `context` rows are (expansion, output channels, repeats, stride of the first), Table 2 without
-    its two convolutions.
-    """
-
-    context_scale: int
-    detail_channels: tuple[int, int, int, int]
-    context_stem: int
-    context: tuple[tuple[int, int, int, int], ...]
-    context_channels: int
-    fusion_channels: int
-
-
-VARIANTS = {
-    "cn14": Variant(
-        context_scale=4,
-        detail_channels=(32, 64, 128, 128),
-        context_stem=32,
-        context=(
-            (1, 32, 1, 1),
-            (6, 32, 1, 1),
-            (6, 48, 3, 2),
-            (6, 64, 3, 2),
-            (6, 96, 2, 1),
-            (6, 128, 2, 1),
-        ),
-        context_channels=128,
-        fusion_channels=128,
-    )
-}
-"""Networks by the paper's names (Table 4)."""
+from contextnet_ros.network.blocks import Bottleneck, ConvUnit, PyramidPooling, SeparableConv
+from contextnet_ros.network.variants import VARIANTS, DetailChannels, Variant
 
 
 class DetailBranch(nn.Sequential):
-    """Four layers at full resolution, strides 2, 2, 2, 1 (section 2.2, Spatial detail).
+    """Four shallow layers, strides 2, 2, 2, 1 (section 2.2, Spatial detail).
 
     (N, 3, H, W) -> (N, channels[-1], H / 8, W / 8)
     """
 
-    def __init__(self, channels: tuple[int, int, int, int]) -> None:
+    def __init__(self, channels: DetailChannels) -> None:
         first, second, third, fourth = channels
         super().__init__(
             ConvUnit(3, first, 3, stride=2),
@@ -90,12 +47,18 @@ class ContextBranch(nn.Sequential):
 
 
 class FusionUnit(nn.Module):
-    """Adds upsampled context to detail features (Table 3)."""
+    """Adds upsampled context to detail features (Table 3, which is for `factor` 4).
 
-    def __init__(self, detail_channels: int, context_channels: int, out_channels: int) -> None:
+    The depth-wise kernel is dilated by the factor of the upsampling, so that it reaches the
+    neighbours that the context features had before it.
+    """
+
+    def __init__(
+        self, detail_channels: int, context_channels: int, out_channels: int, factor: int
+    ) -> None:
         super().__init__()
         self.context = nn.Sequential(
-            ConvUnit(context_channels, context_channels, 3, dilation=4, depthwise=True),
+            ConvUnit(context_channels, context_channels, 3, dilation=factor, depthwise=True),
             ConvUnit(context_channels, out_channels, linear=True),
         )
         self.detail = ConvUnit(detail_channels, out_channels, linear=True)
@@ -112,24 +75,46 @@ class FusionUnit(nn.Module):
 class ContextNet(nn.Module):
     """The published network and nothing else: what training adds lives in `training`.
 
-    Dropout before the classifier is in training mode only; `dropout` is its rate, which the paper
-    does not print. Raises ValueError for an unknown variant.
+    `width` multiplies the feature maps of the variant; `ppm` puts a pyramid pooling module behind
+    the context branch (section 2.2, Design Choices). Dropout before the classifier is in training
+    mode only; `dropout` is its rate, which the paper does not print. Raises ValueError for an
+    unknown variant or an impossible width.
     """
 
-    def __init__(self, num_classes: int = 19, variant: str = "cn14", dropout: float = 0.1) -> None:
+    def __init__(
+        self,
+        num_classes: int = 19,
+        variant: str = "cn14",
+        dropout: float = 0.1,
+        *,
+        width: float = 1.0,
+        ppm: bool = False,
+    ) -> None:
         super().__init__()
         if variant not in VARIANTS:
             raise ValueError(f"variant {variant!r} is unknown; choose from {sorted(VARIANTS)}")
-        spec = VARIANTS[variant]
+        spec = VARIANTS[variant].widened(width)
         self.variant = variant
+        self.width = width
+        self.ppm = ppm
         self.num_classes = num_classes
         self.context_channels = spec.context_channels
         self.context_scale = spec.context_scale
+        self.size_multiple = spec.size_multiple
         self.detail = DetailBranch(spec.detail_channels)
         self.context = ContextBranch(spec)
-        self.fusion = FusionUnit(
-            spec.detail_channels[-1], spec.context_channels, spec.fusion_channels
-        )
+        self.pyramid = PyramidPooling(spec.context_channels) if ppm else None
+        self.half_detail: DetailBranch | None = None
+        self.half_fusion: FusionUnit | None = None
+        channels, factor = spec.context_channels, spec.context_scale
+        if spec.half_detail_channels is not None:
+            # cn124 refines in two steps, as the sizes ask for: 1/32 to 1/16, then 1/16 to 1/8.
+            self.half_detail = DetailBranch(spec.half_detail_channels)
+            self.half_fusion = FusionUnit(
+                spec.half_detail_channels[-1], channels, spec.fusion_channels, factor // 2
+            )
+            channels, factor = spec.fusion_channels, 2
+        self.fusion = FusionUnit(spec.detail_channels[-1], channels, spec.fusion_channels, factor)
         self.dropout = nn.Dropout(dropout)
         self.classifier = nn.Conv2d(spec.fusion_channels, num_classes, 1)
         self._initialise()
@@ -143,28 +128,38 @@ class ContextNet(nn.Module):
         # Logits start near zero, so that the first losses are those of an even guess.
         nn.init.normal_(self.classifier.weight, std=0.01)
 
+    def detail_features(self, images: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """(N, 3, H, W) -> features (N, C, H / 8, W / 8), and for cn124 (N, C, H / 16, W / 16)."""
+        full: torch.Tensor = self.detail(images)
+        if self.half_detail is None:
+            return (full,)
+        return full, self.half_detail(F.avg_pool2d(images, 2))
+
     def context_features(self, images: torch.Tensor) -> torch.Tensor:
-        """(N, 3, H, W) -> (N, context_channels, H / 32, W / 32) for cn14."""
+        """(N, 3, H, W) -> (N, context_channels, h, w), h = H / (8 context_scale)."""
         # Averaging, since bilinear sampling at 1/4 would skip three pixels of four: poles vanish.
         features: torch.Tensor = self.context(F.avg_pool2d(images, self.context_scale))
-        return features
+        return features if self.pyramid is None else self.pyramid(features)
 
-    def classify(self, detail: torch.Tensor, context: torch.Tensor) -> torch.Tensor:
-        """Logits (N, num_classes, H / 8, W / 8) of the two branches' features."""
-        logits: torch.Tensor = self.classifier(self.dropout(self.fusion(detail, context)))
+    def classify(self, detail: tuple[torch.Tensor, ...], context: torch.Tensor) -> torch.Tensor:
+        """Logits (N, num_classes, H / 8, W / 8) of the branches' features."""
+        if self.half_fusion is not None:
+            context = self.half_fusion(detail[1], context)
+        logits: torch.Tensor = self.classifier(self.dropout(self.fusion(detail[0], context)))
         return logits
 
     def coarse_logits(self, images: torch.Tensor) -> torch.Tensor:
-        """(N, 3, H, W) -> (N, num_classes, H / 8, W / 8), for H and W that divide by 32."""
-        return self.classify(self.detail(images), self.context_features(images))
+        """(N, 3, H, W) -> (N, num_classes, H / 8, W / 8); H and W divide by `size_multiple`."""
+        return self.classify(self.detail_features(images), self.context_features(images))
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Normalized RGB (N, 3, H, W) of any size -> logits (N, num_classes, H, W).
 
-        Sizes that don't divide by 32 are padded at the bottom and right, and cropped after.
+        Sizes that don't divide by `size_multiple` are padded at the bottom and right, and cropped
+        after.
         """
         height, width = images.shape[-2:]
-        padded = pad_to_multiple(images)
+        padded = pad_to_multiple(images, self.size_multiple)
         logits = F.interpolate(
             self.coarse_logits(padded),
             size=padded.shape[-2:],
@@ -174,15 +169,15 @@ class ContextNet(nn.Module):
         return logits[..., :height, :width]
 
 
-def padded_size(height: int, width: int) -> tuple[int, int]:
-    """The size that an image of height x width has after padding to a multiple of 32."""
-    return -(-height // SIZE_MULTIPLE) * SIZE_MULTIPLE, -(-width // SIZE_MULTIPLE) * SIZE_MULTIPLE
+def padded_size(height: int, width: int, multiple: int) -> tuple[int, int]:
+    """The size that an image of height x width has after padding to a multiple."""
+    return -(-height // multiple) * multiple, -(-width // multiple) * multiple
 
 
-def pad_to_multiple(images: torch.Tensor) -> torch.Tensor:
-    """Zeros at the bottom and right of (N, C, H, W), up to multiples of 32."""
+def pad_to_multiple(images: torch.Tensor, multiple: int) -> torch.Tensor:
+    """Zeros at the bottom and right of (N, C, H, W), up to multiples of `multiple`."""
     height, width = images.shape[-2:]
-    full_height, full_width = padded_size(height, width)
+    full_height, full_width = padded_size(height, width, multiple)
     if (height, width) == (full_height, full_width):
         return images
     return F.pad(images, (0, full_width - width, 0, full_height - height))

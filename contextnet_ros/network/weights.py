@@ -15,8 +15,9 @@ from safetensors.torch import save_file
 from contextnet_ros import __version__
 from contextnet_ros.files import UserError, atomic_write
 from contextnet_ros.labels import IGNORE_ID, ClassTable
-from contextnet_ros.network.contextnet import VARIANTS, ContextNet
+from contextnet_ros.network.contextnet import ContextNet
 from contextnet_ros.network.size import NetworkSize
+from contextnet_ros.network.variants import VARIANTS
 
 FORMAT_VERSION = 1
 HEADER_KEY = "contextnet"
@@ -30,6 +31,7 @@ class WeightFileError(UserError):
 class WeightHeader:
     """What a weight file says of itself.
 
+    `variant`, `width` and `ppm` are ContextNet's arguments and rebuild the network.
     `mean` and `std` are per channel in `channel_order`, of pixel values scaled to 0..1.
     `scores` lists dicts with data, split, network_size and what was measured; `recipe` is the
     training configuration; `data_licence` says what the licence of the training data allows.
@@ -37,6 +39,8 @@ class WeightHeader:
 
     table: ClassTable
     variant: str = "cn14"
+    width: float = 1.0
+    ppm: bool = False
     ignore_id: int = IGNORE_ID
     channel_order: str = "RGB"
     mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
@@ -46,6 +50,16 @@ class WeightHeader:
     recipe: dict[str, Any] = field(default_factory=dict)
     data_licence: str = "not stated"
     package_version: str = __version__
+
+    @property
+    def network(self) -> str:
+        """Variant, width and pooling in a few characters, as `cn14`, `cn14 x 2`, `cn14 + ppm`."""
+        width = f" x {self.width:g}" if self.width != 1 else ""
+        return f"{self.variant}{width}{' + ppm' if self.ppm else ''}"
+
+    def build(self) -> ContextNet:
+        """A network of this kind with fresh weights."""
+        return ContextNet(self.table.num_classes, self.variant, width=self.width, ppm=self.ppm)
 
     def to_json(self) -> str:
         data = asdict(self)
@@ -74,9 +88,13 @@ class WeightHeader:
             raise ValueError(f"standard deviation {std} is not positive")
         if data["variant"] not in VARIANTS:
             raise ValueError(f"variant {data['variant']!r} is not one of {sorted(VARIANTS)}")
+        width = float(data.get("width", 1.0))  # files of the first release have neither key
+        VARIANTS[data["variant"]].widened(width)
         return cls(
             table=ClassTable.from_dict(data["table"]),
             variant=data["variant"],
+            width=width,
+            ppm=bool(data.get("ppm", False)),
             ignore_id=int(data["ignore_id"]),
             channel_order=data["channel_order"],
             mean=mean,
@@ -94,10 +112,12 @@ def save_weights(path: str | os.PathLike[str], network: ContextNet, header: Weig
 
     Raises ValueError where header and network disagree, UserError where the disk refuses.
     """
-    if (header.variant, header.table.num_classes) != (network.variant, network.num_classes):
+    said = (header.variant, header.width, header.ppm, header.table.num_classes)
+    if said != (network.variant, network.width, network.ppm, network.num_classes):
         raise ValueError(
-            f"the header says {header.variant} with {header.table.num_classes} classes, the "
-            f"network is {network.variant} with {network.num_classes}"
+            f"the header says {header.network} with {header.table.num_classes} classes, the "
+            f"network is {network.variant} x {network.width:g}, ppm {network.ppm}, with "
+            f"{network.num_classes}"
         )
     tensors = {
         name: tensor.detach().cpu().contiguous()
@@ -166,7 +186,7 @@ def load_weights(path: str | os.PathLike[str]) -> tuple[ContextNet, WeightHeader
     with _open(path) as file:
         header = _parse_header(path, file.metadata())
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    network = ContextNet(header.table.num_classes, header.variant)
+    network = header.build()
     expected = {
         name: tuple(tensor.shape)
         for name, tensor in network.state_dict().items()
@@ -176,7 +196,7 @@ def load_weights(path: str | os.PathLike[str]) -> tuple[ContextNet, WeightHeader
     if found != expected:
         name = min(set(found.items()) ^ set(expected.items()))[0]
         raise WeightFileError(
-            f"weight file {path} is no {header.variant} with {header.table.num_classes} classes: "
+            f"weight file {path} is no {header.network} with {header.table.num_classes} classes: "
             f"{name} is {found.get(name, 'missing')}, expected {expected.get(name, 'nothing')}"
         )
     if not all(torch.isfinite(tensor).all() for tensor in tensors.values()):

@@ -17,7 +17,12 @@ import cv2
 import numpy as np
 
 from contextnet_ros.files import UserError
-from contextnet_ros.labels import CAMVID, CITYSCAPES, IGNORE_ID, ClassTable
+from contextnet_ros.labels import (
+    CAMVID,
+    CITYSCAPES,
+    CITYSCAPES_TRAIN_ID_OF_LABEL_ID,
+    ClassTable,
+)
 from contextnet_ros.ros.bag_io import BagReader, is_bag
 from contextnet_ros.ros.image_msg import Pixels
 from contextnet_ros.tools.media import IMAGE_SUFFIXES, Video, read_image
@@ -29,13 +34,6 @@ from contextnet_ros.training.scenes import MIN_SIDE, render_sequence
 SEQUENCE_FRAMES = 8
 GENERATED_SIZE = (1024, 2048)
 GENERATED_FRAMES = 40
-
-# Cityscapes' labelIds to train ids; every other id is not scored.
-_TRAIN_ID_OF_LABEL_ID = np.full(256, IGNORE_ID, np.uint8)
-for _train_id, _label_id in enumerate(
-    (7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33)
-):
-    _TRAIN_ID_OF_LABEL_ID[_label_id] = _train_id
 
 
 @dataclass(frozen=True)
@@ -236,7 +234,7 @@ def _cityscapes_label(folder: Path, name: str, image: Path) -> Pixels:
     if train_ids.exists():
         return _label(train_ids, image)
     label_ids = _label(folder / f"{name}_gtFine_labelIds.png", image)
-    return np.asarray(_TRAIN_ID_OF_LABEL_ID[label_ids])
+    return np.asarray(CITYSCAPES_TRAIN_ID_OF_LABEL_ID[label_ids])
 
 
 def _label(path: Path, image: Path) -> Pixels:

@@ -115,12 +115,9 @@ class Children:
     def start(self, name: str, module: str, args: list[str]) -> Child:
         """Start `python -m module args`; its stderr goes to NAME.log."""
         # An interrupt between the two would leave a process that nobody stops.
-        held = signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
-        try:
+        with _ending_signals_held():
             child = Child(name, module, args, self.env, self.logs / f"{name}.log")
             self.all.append(child)
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, held)
         return child
 
     def wait(
@@ -172,6 +169,26 @@ class Children:
                     if stream is not None:
                         with contextlib.suppress(OSError, ValueError):
                             stream.close()
+
+
+@contextlib.contextmanager
+def _ending_signals_held() -> Iterator[None]:
+    """Let what would end this process come only afterwards.
+
+    By handlers, not by a blocked mask, which a child would inherit.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    came: list[int] = []
+    kept = {n: signal.signal(n, lambda number, _frame: came.append(number)) for n in _ENDING}
+    try:
+        yield
+    finally:
+        for number, handler in kept.items():
+            signal.signal(number, handler)
+        for late in came:
+            signal.raise_signal(late)
 
 
 @contextlib.contextmanager

@@ -20,6 +20,7 @@ _REPEATS = 7
 def multiply_adds(network: ContextNet, height: int, width: int) -> int:
     """Return the multiply-adds of the convolutions for one frame, up to the coarse logits."""
     counted: list[int] = []
+    multiple = network.size_multiple
 
     def count(module: nn.Module, _: Any, output: torch.Tensor) -> None:
         assert isinstance(module, nn.Conv2d)
@@ -27,14 +28,14 @@ def multiply_adds(network: ContextNet, height: int, width: int) -> int:
 
     hooks = [m.register_forward_hook(count) for m in network.modules() if isinstance(m, nn.Conv2d)]
     try:
-        # Every layer's size divides by 32 x 32 pixels of the frame.
+        # Every layer's size is proportional to the frame's.
         with torch.inference_mode():
-            network.coarse_logits(torch.zeros(1, 3, 32, 32))
+            network.coarse_logits(torch.zeros(1, 3, multiple, multiple))
     finally:
         for hook in hooks:
             hook.remove()
-    padded = padded_size(height, width)
-    return sum(counted) * (padded[0] // 32) * (padded[1] // 32)
+    padded = padded_size(height, width, multiple)
+    return sum(counted) * (padded[0] // multiple) * (padded[1] // multiple)
 
 
 def ceilings(num_threads: int) -> dict[str, float]:

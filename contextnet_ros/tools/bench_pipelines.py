@@ -191,14 +191,14 @@ class NumpyPeer(Peer):
         """Return the network as ONNX, to logits of full size."""
         from contextnet_ros.inference.onnx_graph import build_graph
 
-        size = padded_size(*self.size)
+        size = padded_size(*self.size, self.network.size_multiple)
         graph = build_graph(self.network, self.header, size, "images", "full_logits")
         return bytes(graph.SerializeToString())
 
     def preprocess(self, frame: Frame) -> npt.NDArray[np.float32]:
         values = _in_order(frame, self.header).astype(np.float32) / 255
         images = ((values - self._mean) / self._std).transpose(2, 0, 1)[None]
-        height, width = padded_size(*self.size)
+        height, width = padded_size(*self.size, self.network.size_multiple)
         if (height, width) != self.size:
             lack = height - self.size[0], width - self.size[1]
             images = np.pad(images, ((0, 0), (0, 0), (0, lack[0]), (0, lack[1])))

@@ -4,24 +4,37 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from tqdm import tqdm
+
 from contextnet_ros.files import UserError, atomic_write, run_command
 from contextnet_ros.inference import Segmenter
+from contextnet_ros.inference.segmenter import model_path
+from contextnet_ros.labels import CITYSCAPES, CITYSCAPES_LABEL_IDS, Pixels
+from contextnet_ros.network import load_weights
 from contextnet_ros.provenance import provenance
-from contextnet_ros.training.datasets import (
-    FIRST_UNSEEN_SEED,
-    CamVid,
-    GeneratedScenes,
-    LabelledFrames,
-)
-from contextnet_ros.training.evaluation import evaluate
+from contextnet_ros.tools.media import read_image, write_image
+from contextnet_ros.tools.score_pictures import compared, confusion_picture
+from contextnet_ros.training.datasets import FIRST_UNSEEN_SEED, LabelledFrames
+from contextnet_ros.training.evaluation import Evaluation
+from contextnet_ros.training.folders import cityscapes_images
+from contextnet_ros.training.sources import DATA_KEYS, open_data
+from contextnet_ros.training.views import AveragedViews
 
 EXAMPLES = """examples:
   contextnet-eval --model default --data camvid --root ~/camvid --split val
   contextnet-eval --model generated-cn14 --data generated --frames 40 --size 1024x2048
   contextnet-eval --model runs/mine/best.safetensors --data camvid --root ~/camvid --json s.json
+  contextnet-eval --model cs.safetensors --data cityscapes --root ~/cityscapes --details cs/
+      category IoU and iIoU too; the confusion matrix, every frame's score and the worst ten in cs/
+  contextnet-eval --model m.safetensors --data cityscapes --root ~/cityscapes --flip --scales 0.75,1
+  contextnet-eval --model m.safetensors --data cityscapes --root ~/cityscapes --split test \\
+      --submission results/
+      label ids for the Cityscapes server, and no scores
 """
 
 
@@ -41,9 +54,12 @@ def parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     result.add_argument("--model", default="default", help="name in models/, or a weight file")
-    result.add_argument("--data", choices=("camvid", "generated"), required=True)
-    result.add_argument("--root", type=Path, help="CamVid's folder")
-    result.add_argument("--split", default="val", help="of CamVid (default: %(default)s)")
+    result.add_argument("--data", choices=sorted(DATA_KEYS), required=True)
+    result.add_argument("--root", type=Path, help="folder of CamVid or Cityscapes")
+    result.add_argument("--split", default="val", help="of these (default: %(default)s)")
+    result.add_argument("--images", help="of --data folders: the images")
+    result.add_argument("--labels", help="of --data folders: the label maps")
+    result.add_argument("--table", help="of --data folders: their class table in YAML")
     result.add_argument("--frames", type=int, default=40, help="generated frames to score")
     result.add_argument(
         "--size", type=parse_size, default=(1024, 2048), help="of generated frames, as 1024x2048"
@@ -52,6 +68,16 @@ def parser() -> argparse.ArgumentParser:
         "--first-seed", type=int, default=FIRST_UNSEEN_SEED, help="of generated frames"
     )
     result.add_argument("--network-size", help="instead of the weight file's, as 'scale 0.5'")
+    result.add_argument("--flip", action="store_true", help="average with the mirrored frame")
+    result.add_argument(
+        "--scales", default="1", help="average over these, as 0.75,1,1.25 (default: %(default)s)"
+    )
+    result.add_argument(
+        "--details", type=Path, metavar="FOLDER", help="pictures of the scores, and each frame's"
+    )
+    result.add_argument(
+        "--submission", type=Path, metavar="FOLDER", help="write Cityscapes label ids, no scores"
+    )
     result.add_argument("--device", default="auto", help="auto, cpu or cuda (default: auto)")
     result.add_argument("--json", type=Path, help="write the scores to this file")
     return result
@@ -66,9 +92,18 @@ def _evaluate(options: argparse.Namespace) -> int:
     segmenter = Segmenter.load(
         options.model, device=options.device, network_size=options.network_size
     )
-    frames = _frames(options, segmenter)
-    scores = {"network_size": str(segmenter.network_size), **evaluate(segmenter, frames)}
+    predict = _predictor(options, segmenter)
+    if options.submission is not None:
+        return _submit(options, segmenter, predict)
+    frames = open_data(_entry(options), segmenter.header.table, options.root)
+    evaluation = Evaluation(frames, segmenter.header.ignore_id)
+    evaluation.run(predict)
+    scores = {"network_size": str(segmenter.network_size), **evaluation.to_dict()}
+    if isinstance(predict, AveragedViews):
+        scores["averaged_over"] = {"scales": list(predict.scales), "flip": predict.flip}
     print(report(options.model, scores))
+    if options.details is not None:
+        _write_details(options.details, evaluation, predict)
     if options.json is not None:
         result = {"model": options.model, **scores, "provenance": provenance(segmenter.device)}
         with atomic_write(options.json) as temporary:
@@ -76,16 +111,68 @@ def _evaluate(options: argparse.Namespace) -> int:
     return 0
 
 
-def _frames(options: argparse.Namespace, segmenter: Segmenter) -> LabelledFrames:
-    table = segmenter.header.table
+def _predictor(options: argparse.Namespace, segmenter: Segmenter) -> Callable[[Pixels], Pixels]:
+    try:
+        scales = tuple(float(scale) for scale in options.scales.split(","))
+    except ValueError:
+        raise UserError(f"scales {options.scales!r} are not of the form 0.75,1,1.25") from None
+    if scales == (1.0,) and not options.flip:
+        return lambda image: segmenter(image).label
+    network, header = load_weights(model_path(options.model))
+    return AveragedViews(
+        network, header, segmenter.network_size, scales, options.flip, segmenter.device
+    )
+
+
+def _entry(options: argparse.Namespace) -> dict[str, Any]:
     if options.data == "generated":
-        return GeneratedScenes(options.first_seed, options.frames, options.size, table)
-    if options.root is None:
-        raise UserError("--data camvid needs CamVid's folder as --root")
-    frames = CamVid(options.root, options.split)
-    if frames.table != table:
-        raise UserError(f"{options.model} has {table.name} classes, CamVid its own 11")
-    return frames
+        return {
+            "data": "generated",
+            "first_seed": options.first_seed,
+            "num_scenes": options.frames,
+            "size": options.size,
+        }
+    if options.data == "folders":
+        parts = {name: getattr(options, name) for name in ("images", "labels", "table")}
+        for name, value in parts.items():
+            if value is None:
+                raise UserError(f"--data folders needs --{name}")
+        return {"data": "folders", **parts}
+    return {"data": options.data, "split": options.split}
+
+
+def _submit(
+    options: argparse.Namespace, segmenter: Segmenter, predict: Callable[[Pixels], Pixels]
+) -> int:
+    if segmenter.header.table != CITYSCAPES or options.data != "cityscapes" or not options.root:
+        raise UserError(
+            f"--submission needs --data cityscapes with its --root, and weights with its 19 "
+            f"classes; {options.model} has {segmenter.header.table.name} classes"
+        )
+    images = cityscapes_images(options.root, options.split)
+    if not images:
+        raise UserError(f"no */*_leftImg8bit.png in leftImg8bit/{options.split} of {options.root}")
+    label_ids = np.array([*CITYSCAPES_LABEL_IDS], np.uint8)
+    for key, path in tqdm(sorted(images.items()), desc="writing", delay=2):
+        name = key.rpartition("/")[2]
+        write_image(options.submission / f"{name}.png", label_ids[predict(read_image(path))])
+    print(f"{len(images)} label maps in {options.submission}: zip the folder for the server")
+    return 0
+
+
+def _write_details(
+    folder: Path, evaluation: Evaluation, predict: Callable[[Pixels], Pixels]
+) -> None:
+    frames: LabelledFrames = evaluation.frames
+    write_image(folder / "confusion.png", confusion_picture(evaluation.confusion, frames.table))
+    with atomic_write(folder / "frames.csv") as temporary:
+        lines = [f"{s.name},{s.miou:.6f},{s.pixel_accuracy:.6f}" for s in evaluation.per_frame]
+        temporary.write_text("\n".join(["frame,miou,pixel_accuracy", *lines]) + "\n")
+    for place, score in enumerate(evaluation.worst(), start=1):
+        image, truth = frames[score.index]
+        picture = compared(image, truth, predict(image), frames.table)
+        write_image(folder / f"worst_{place:02d}_{score.name}.png", picture)
+    print(f"confusion.png, frames.csv and the worst frames are in {folder}")
 
 
 def report(model: str, scores: dict[str, Any]) -> str:
@@ -93,7 +180,13 @@ def report(model: str, scores: dict[str, Any]) -> str:
     lines = [f"{model} on {scores['data']}, network size {scores['network_size']}"]
     for name, iou in scores["iou_percent"].items():
         lines.append(f"  {name:<16} {percent(iou)}")
-    for key, name in (("miou_percent", "mIoU"), ("pixel_accuracy_percent", "pixel accuracy")):
+    rows = {"miou_percent": "mIoU", "pixel_accuracy_percent": "pixel accuracy"}
+    if "category_miou_percent" in scores:
+        rows["category_miou_percent"] = "category mIoU"
+    if "iiou_mean_percent" in scores:
+        rows["iiou_mean_percent"] = "mean iIoU"
+        rows["category_iiou_mean_percent"] = "category iIoU"
+    for key, name in rows.items():
         lines.append(f"  {name:<16} {percent(scores[key])}")
     return "\n".join(lines)
 

@@ -91,9 +91,11 @@ def _export(options: argparse.Namespace) -> int:
     if options.output.suffix != ".onnx":
         raise UserError(f"output {options.output} does not end in .onnx: name it so")
     source, target = FUSED_ENDS[options.fused_ends]
-    size = _size(options.size, source)
     path = model_path(options.model)
     network, header = load_weights(path)
+    if network.ppm:
+        raise UserError(f"{path.stem} has pyramid pooling, which has no ONNX form here")
+    size = _size(options.size, source, network.size_multiple)
     model = build_graph(network, header, size, source, target)
     with atomic_write(options.output) as temporary:
         temporary.write_bytes(model.SerializeToString())
@@ -139,11 +141,11 @@ def _export(options: argparse.Namespace) -> int:
     return 0
 
 
-def _size(size: tuple[int, int] | None, source: str) -> tuple[int, int] | None:
-    if size is not None and source != "frame" and size != padded_size(*size):
+def _size(size: tuple[int, int] | None, source: str, multiple: int) -> tuple[int, int] | None:
+    if size is not None and source != "frame" and size != padded_size(*size, multiple):
         raise UserError(
-            f"size {_text(size)} does not divide by 32: choose {_text(padded_size(*size))}, or "
-            "--fused-ends front or both, which pad"
+            f"size {_text(size)} does not divide by {multiple}: choose "
+            f"{_text(padded_size(*size, multiple))}, or --fused-ends front or both, which pad"
         )
     return size
 

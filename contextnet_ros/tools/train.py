@@ -13,14 +13,20 @@ import yaml
 from contextnet_ros.files import atomic_write, run_command
 from contextnet_ros.network import read_header
 from contextnet_ros.provenance import provenance
+from contextnet_ros.training.distributed import World, join, leave
 from contextnet_ros.training.loop import Training
 from contextnet_ros.training.recipe import Recipe
+from contextnet_ros.training.sources import parse_roots
 
 EXAMPLES = """examples:
   contextnet-train --recipe camvid --root ~/camvid -o runs/camvid
       the recipe of the default weights; run it again to go on after an interruption
   contextnet-train --recipe generated -o runs/generated
       generated scenes only, no data needed
+  contextnet-train --recipe paper --root ~/cityscapes -o runs/paper --workers 8
+      the paper's own recipe, for which Cityscapes and a GPU are needed
+  torchrun --nproc-per-node 4 -m contextnet_ros.tools.train --recipe paper ... -o runs/paper
+      four GPUs, the same global batch
   contextnet-train --recipe my.yaml -o runs/mine --set steps=20000 --set batch=16
 """
 
@@ -37,7 +43,14 @@ def parser() -> argparse.ArgumentParser:
         default="camvid",
         help="name in config/recipes, or the path of a YAML file (default: %(default)s)",
     )
-    result.add_argument("--root", type=Path, help="CamVid's folder, with train/ and trainannot/")
+    result.add_argument(
+        "--root",
+        action="append",
+        default=[],
+        metavar="FOLDER or KIND=FOLDER",
+        help="where the data lies: CamVid (train/, trainannot/), Cityscapes (leftImg8bit/, "
+        "gtFine/); for a mixture give one for each, as camvid=... and cityscapes=...",
+    )
     result.add_argument(
         "-o", "--output", type=Path, required=True, help="folder of checkpoint, log and weights"
     )
@@ -69,8 +82,18 @@ def _train(options: argparse.Namespace) -> int:
     if options.show:
         print(yaml.safe_dump(recipe.to_dict(), sort_keys=False), end="")
         return 0
-    training = Training(recipe, options.output, options.root, options.device, options.workers)
-    if training.step:
+    world, device = join(options.device)
+    try:
+        return _run(options, recipe, world, device)
+    finally:
+        leave()
+
+
+def _run(options: argparse.Namespace, recipe: Recipe, world: World, device: str) -> int:
+    training = Training(
+        recipe, options.output, parse_roots(options.root), device, options.workers, world
+    )
+    if training.step and world.leads:
         print(f"resuming at step {training.step} of {recipe.steps}")
     interrupted = False
 
@@ -83,9 +106,12 @@ def _train(options: argparse.Namespace) -> int:
         best = training.run(stop=lambda: interrupted)
     finally:
         signal.signal(signal.SIGINT, previous)
-    if interrupted:
-        print(f"interrupted at step {training.step}; the same command goes on from there")
+    if training.step < recipe.steps:
+        if world.leads:
+            print(f"interrupted at step {training.step}; the same command goes on from there")
         return 130
+    if not world.leads:
+        return 0
     if options.json is not None:
         result = {
             "recipe": recipe.to_dict(),
@@ -99,3 +125,7 @@ def _train(options: argparse.Namespace) -> int:
             temporary.write_text(json.dumps(result, indent=1) + "\n")
     print(f"best weights: {best}; use them with: segment_node --ros-args -p model:={best}")
     return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -32,8 +32,8 @@ class TrainedNetwork(nn.Module):
         self.auxiliary = auxiliary
 
     def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """(N, 3, H, W) -> logits at 1/8 and the auxiliary logits at 1/32 of the size."""
+        """(N, 3, H, W) -> logits at 1/8 of the size, and auxiliary ones at the context's."""
         context = self.network.context_features(images)
-        logits = self.network.classify(self.network.detail(images), context)
+        logits = self.network.classify(self.network.detail_features(images), context)
         auxiliary: torch.Tensor = self.auxiliary(context)
         return logits, auxiliary

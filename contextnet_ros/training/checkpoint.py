@@ -6,12 +6,15 @@ import copy
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
+import numpy as np
 import torch
 from torch import nn
 
 from contextnet_ros.files import UserError, atomic_write
+from contextnet_ros.training.recipe import Recipe
 
 CHECKPOINT_NAME = "checkpoint.pt"
+BAD_BATCH_NAME = "bad_batch.npz"
 
 
 Module = TypeVar("Module", bound=nn.Module)
@@ -46,7 +49,17 @@ def save_checkpoint(folder: Path, state: dict[str, Any]) -> None:
         torch.save(state, temporary)
 
 
-def load_checkpoint(folder: Path, recipe: dict[str, Any]) -> dict[str, Any] | None:
+def save_batch(folder: Path, images: torch.Tensor, labels: torch.Tensor, step: int) -> Path:
+    """Write the batch that broke a run, for a look at what is in it; returns its path."""
+    path = folder / BAD_BATCH_NAME
+    with atomic_write(path) as temporary:
+        np.savez_compressed(
+            temporary, images=images.cpu().numpy(), labels=labels.cpu().numpy(), step=step
+        )
+    return path
+
+
+def load_checkpoint(folder: Path, recipe: Recipe) -> dict[str, Any] | None:
     """The state of an interrupted run in `folder`, or None; raises UserError if it can't go on."""
     path = folder / CHECKPOINT_NAME
     if not path.is_file():
@@ -58,8 +71,10 @@ def load_checkpoint(folder: Path, recipe: dict[str, Any]) -> dict[str, Any] | No
             f"checkpoint {path} can't be read ({type(error).__name__}): "
             "delete it to start again, or name another folder with -o"
         ) from error
-    if state["recipe"] != recipe:
-        keys = sorted(k for k in recipe if recipe[k] != state["recipe"].get(k))
+    # Through Recipe, so that a run from before a key was there goes on with that key's default.
+    earlier, wanted = Recipe.from_dict(state["recipe"]).to_dict(), recipe.to_dict()
+    if earlier != wanted:
+        keys = sorted(key for key in wanted if wanted[key] != earlier[key])
         raise UserError(
             f"{folder} holds a run with another recipe (different: {', '.join(keys)}): "
             "name another folder with -o"

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import struct
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import cv2
@@ -51,37 +52,41 @@ class LabelledFrames(ABC):
     def name(self, index: int) -> str:
         """The frame's name, unique in this data set."""
 
+    def label(self, index: int) -> Pixels:
+        """The label alone, which a data set of files reads faster than the whole frame."""
+        return self[index][1]
+
+    def check(self) -> None:
+        """Read every frame; raises UserError for the first that is wrong."""
+        for index in range(len(self)):
+            self[index]
+
     def __iter__(self) -> Iterator[tuple[Pixels, Pixels]]:
         return (self[index] for index in range(len(self)))
 
 
-class CamVid(LabelledFrames):
-    """`root/split` with images and `root/splitannot` with label PNGs of the same names.
+class PairedFiles(LabelledFrames):
+    """Images with label maps in files of their own.
 
-    Raises UserError for a folder or a partner that is missing.
+    `pairs`: (image, label) paths. `ids`: class id, or IGNORE_ID, of each value that the label
+    files may hold; another one raises UserError when it is read.
     """
 
-    UNLABELLED = 11
-
-    def __init__(self, root: Path, split: str) -> None:
-        self.table = CAMVID
-        self.licence = CAMVID_LICENCE
-        images, labels = root / split, root / f"{split}annot"
-        for folder in (images, labels):
-            if not folder.is_dir():
-                raise UserError(
-                    f"CamVid folder {folder} does not exist: give the folder that holds "
-                    f"{split}/ and {split}annot/ as --root"
-                )
-        self.pairs = [(path, labels / path.name) for path in sorted(images.glob("*.png"))]
-        missing = [label for _, label in self.pairs if not label.is_file()]
-        if missing or not self.pairs:
-            example = f", for example {missing[0]}" if missing else ""
-            raise UserError(
-                f"CamVid {split}: {len(self.pairs) - len(missing)} pairs found in {root}, "
-                f"{len(missing)} labels missing{example}"
-            )
-        self.description = f"camvid {split} ({len(self.pairs)} frames)"
+    def __init__(
+        self,
+        table: ClassTable,
+        licence: str,
+        description: str,
+        pairs: Sequence[tuple[Path, Path]],
+        ids: Mapping[int, int],
+    ) -> None:
+        self.table = table
+        self.licence = licence
+        self.pairs = list(pairs)
+        self.description = f"{description} ({len(self.pairs)} frames)"
+        self._ids = np.full(256, -1, np.int16)
+        for value, class_id in ids.items():
+            self._ids[value] = class_id
 
     def __len__(self) -> int:
         return len(self.pairs)
@@ -90,26 +95,98 @@ class CamVid(LabelledFrames):
         return self.pairs[index][0].stem
 
     def __getitem__(self, index: int) -> tuple[Pixels, Pixels]:
-        image_path, label_path = self.pairs[index]
+        image_path, _ = self.pairs[index]
         image = _read(image_path, cv2.IMREAD_COLOR)
-        label = _read(label_path, cv2.IMREAD_GRAYSCALE)
+        label = self.label(index)
         if image.shape[:2] != label.shape:
             raise UserError(f"{image_path} is {image.shape[:2]}, its label {label.shape}")
-        outside = label > self.UNLABELLED
-        if outside.any():
-            raise UserError(
-                f"{label_path} holds the value {label[outside][0]} at {outside.sum()} pixels; "
-                f"CamVid labels are 0 to {self.UNLABELLED}"
-            )
-        label[label == self.UNLABELLED] = IGNORE_ID
         return image, label
+
+    def label(self, index: int) -> Pixels:
+        path = self.pairs[index][1]
+        values = _read(path, cv2.IMREAD_UNCHANGED)
+        if values.ndim != 2 or values.dtype != np.uint8:
+            raise UserError(
+                f"{path} is {values.dtype} {values.shape}: a label has one byte a pixel"
+            )
+        ids = self._ids[values]
+        outside = ids < 0
+        if outside.any():
+            known = np.flatnonzero(self._ids >= 0)
+            raise UserError(
+                f"{path} holds the value {values[outside][0]} at {outside.sum()} pixels; "
+                f"its labels may be {', '.join(map(str, known))}"
+            )
+        return ids.astype(np.uint8)
+
+    def check(self) -> None:
+        """Read every label, and the size of every image; raises UserError for the first wrong."""
+        for index, (image_path, _) in enumerate(
+            tqdm(self.pairs, desc=f"checking {self.description}", delay=2)
+        ):
+            size, label = _image_size(image_path), self.label(index)
+            if size != label.shape:
+                raise UserError(f"{image_path} is {size}, its label {label.shape}")
+
+
+def pair_up(
+    what: str, root: Path, images: Mapping[str, Path], labels: Mapping[str, Path]
+) -> list[tuple[Path, Path]]:
+    """Images and labels with equal keys, by key; raises UserError if any lacks its partner."""
+    pairs = [(images[key], labels[key]) for key in sorted(images.keys() & labels.keys())]
+    complaints = []
+    for kind, mine, theirs in (("labels", images, labels), ("images", labels, images)):
+        lone = sorted(mine.keys() - theirs.keys())
+        if lone:
+            complaints.append(f"{len(lone)} {kind} missing, for example that of {mine[lone[0]]}")
+    if complaints or not pairs:
+        found = "; ".join(complaints) or "no images and no labels"
+        raise UserError(f"{what}: {len(pairs)} pairs found in {root}, {found}")
+    return pairs
+
+
+class CamVid(PairedFiles):
+    """`root/split` with images and `root/splitannot` with label PNGs of the same names.
+
+    Raises UserError for a folder or a partner that is missing.
+    """
+
+    UNLABELLED = 11
+
+    def __init__(self, root: Path, split: str) -> None:
+        folders = root / split, root / f"{split}annot"
+        for folder in folders:
+            if not folder.is_dir():
+                raise UserError(
+                    f"CamVid folder {folder} does not exist: give the folder that holds "
+                    f"{split}/ and {split}annot/ as --root"
+                )
+        images, labels = ({path.name: path for path in f.glob("*.png")} for f in folders)
+        super().__init__(
+            CAMVID,
+            CAMVID_LICENCE,
+            f"camvid {split}",
+            pair_up(f"CamVid {split}", root, images, labels),
+            {**{value: value for value in range(CAMVID.num_classes)}, self.UNLABELLED: IGNORE_ID},
+        )
 
 
 def _read(path: Path, flags: int) -> Pixels:
     image = cv2.imread(str(path), flags)
     if image is None:
         raise UserError(f"{path} is no readable image: copy it again")
-    return np.asarray(image, np.uint8)
+    return np.asarray(image)
+
+
+def _image_size(path: Path) -> tuple[int, int]:
+    """(height, width); of a PNG out of its first bytes, since decoding all takes minutes."""
+    with path.open("rb") as file:
+        head = file.read(24)
+    if head.startswith(b"\x89PNG") and len(head) == 24:
+        width, height = struct.unpack(">II", head[16:])
+        return height, width
+    height, width = _read(path, cv2.IMREAD_COLOR).shape[:2]
+    return height, width
 
 
 class GeneratedScenes(LabelledFrames):
@@ -154,6 +231,47 @@ class GeneratedScenes(LabelledFrames):
         if self.table == CAMVID:
             label = CITYSCAPES_TO_CAMVID[label]
         return image, np.asarray(label, np.uint8)
+
+
+class Mapped(LabelledFrames):
+    """Another data set in the ids of `table`: `lookup` (256,) uint8 gives them of the source's."""
+
+    def __init__(self, source: LabelledFrames, table: ClassTable, lookup: Pixels) -> None:
+        self.source = source
+        self.table = table
+        self.lookup = lookup
+        self.licence = source.licence
+        self.description = f"{source.description} as {table.name}"
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def name(self, index: int) -> str:
+        return self.source.name(index)
+
+    def __getitem__(self, index: int) -> tuple[Pixels, Pixels]:
+        image, label = self.source[index]
+        return image, np.asarray(self.lookup[label], np.uint8)
+
+    def label(self, index: int) -> Pixels:
+        return np.asarray(self.lookup[self.source.label(index)], np.uint8)
+
+    def check(self) -> None:
+        self.source.check()
+
+
+KEPT_BYTES = 4 << 30
+"""Data sets up to this size are kept in memory; larger ones are read as they are needed."""
+
+
+def ready(source: LabelledFrames) -> LabelledFrames:
+    """The data set, checked frame by frame; in memory where it is small. Raises UserError."""
+    image, label = source[0]
+    rendered = isinstance(source, GeneratedScenes)
+    if rendered or (image.nbytes + label.nbytes) * len(source) <= KEPT_BYTES:
+        return InMemory(source)
+    source.check()
+    return source
 
 
 class InMemory(LabelledFrames):

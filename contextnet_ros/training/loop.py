@@ -12,32 +12,33 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from tqdm import tqdm
 
 from contextnet_ros.files import UserError, atomic_write
 from contextnet_ros.inference import Segmenter, model_path
 from contextnet_ros.inference.backend import choose_device
-from contextnet_ros.labels import IGNORE_ID, TABLES
 from contextnet_ros.network import (
-    ContextNet,
     NetworkSize,
     WeightHeader,
     load_weights,
     save_weights,
 )
-from contextnet_ros.training.auxiliary import AuxiliaryHead, TrainedNetwork
 from contextnet_ros.training.checkpoint import (
     AveragedWeights,
     load_checkpoint,
+    save_batch,
     save_checkpoint,
 )
-from contextnet_ros.training.datasets import InMemory, combined_licence
+from contextnet_ros.training.datasets import combined_licence, ready
+from contextnet_ros.training.distributed import World
 from contextnet_ros.training.evaluation import evaluate
+from contextnet_ros.training.losses import labeled_weight, segmentation_loss
 from contextnet_ros.training.means import Means
-from contextnet_ros.training.optimizers import parameter_groups
-from contextnet_ros.training.recipe import Recipe, open_data
+from contextnet_ros.training.optimizers import make_optimizer
+from contextnet_ros.training.recipe import Recipe
 from contextnet_ros.training.sampling import AugmentedSamples, batches
+from contextnet_ros.training.sources import Roots, open_data
+from contextnet_ros.training.start import class_weights, initial_model, training_mode
 
 BEST_NAME = "best.safetensors"
 LOG_NAME = "log.jsonl"
@@ -53,25 +54,31 @@ class Training:
         self,
         recipe: Recipe,
         folder: Path,
-        camvid_root: Path | None = None,
+        roots: Roots = None,
         device: str = "auto",
         workers: int = 1,
+        world: World | None = None,
     ) -> None:
         self.recipe = recipe
+        self.world = world or World()
+        if recipe.batch % self.world.size:
+            raise UserError(f"batch {recipe.batch} can't be shared by {self.world.size} processes")
         self.folder = folder
         self.workers = workers
         self.device = choose_device(device)
         if workers < 0:
             raise UserError(f"workers is {workers}; give 0 or more")
-        self.table = TABLES[recipe.classes]
+        self.table = recipe.table
         self.network_size = NetworkSize.parse(recipe.network_size)
-        self.state = load_checkpoint(folder, recipe.to_dict())
+        self.state = load_checkpoint(folder, recipe)
         start = None if recipe.init is None else load_weights(model_path(recipe.init))
-        sources = [open_data(entry, recipe.classes, camvid_root) for entry in recipe.train]
-        validation = [open_data(entry, recipe.classes, camvid_root) for entry in recipe.validate]
+        sources = [open_data(entry, self.table, roots) for entry in recipe.train]
+        validation = [open_data(entry, self.table, roots) for entry in recipe.validate]
         self.header = WeightHeader(
             table=self.table,
             variant=recipe.variant,
+            width=recipe.width,
+            ppm=recipe.ppm,
             network_size=self.network_size,
             recipe=recipe.to_dict(),
             data_licence=combined_licence(
@@ -80,45 +87,26 @@ class Training:
             ),
         )
         torch.manual_seed(recipe.seed)
-        self.model = self._initial_model(start).to(self.device)
+        self.model = initial_model(recipe, self.header, start).to(self.device)
         # Faster for this network on CPUs and on GPUs, with the same results.
         self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.average = AveragedWeights(self.model, recipe.ema_decay)
-        self.optimizer = torch.optim.AdamW(
-            parameter_groups(self.model, recipe.weight_decay), lr=recipe.learning_rate
-        )
+        self.model = self.world.synchronized(self.model, self.device)
+        self.optimizer = make_optimizer(self.model, recipe)
         self.step = 0
         self.best = -math.inf
         self.seconds = 0.0
         if self.state is not None:
             self._restore(self.state)
-        self.sources = [InMemory(source) for source in sources]
-        self.validation = [InMemory(source) for source in validation]
-        self.class_weights = self._class_weights()
-
-    def _initial_model(self, start: tuple[ContextNet, WeightHeader] | None) -> TrainedNetwork:
-        recipe = self.recipe
-        network = ContextNet(self.table.num_classes, recipe.variant, recipe.dropout)
-        if start is not None:
-            weights, header = start
-            if (header.variant, header.table) != (recipe.variant, self.table):
-                raise UserError(
-                    f"init {recipe.init} is {header.variant} with {header.table.name} classes, "
-                    f"the recipe wants {recipe.variant} with {self.table.name}"
-                )
-            network.load_state_dict(weights.state_dict())
-        auxiliary = AuxiliaryHead(network.context_channels, self.table.num_classes, recipe.dropout)
-        return TrainedNetwork(network, auxiliary)
-
-    def _class_weights(self) -> torch.Tensor | None:
-        if self.recipe.class_weights is None:
-            return None
-        counts = np.zeros(self.table.num_classes)
-        for entry, source in zip(self.recipe.train, self.sources, strict=True):
-            seen = sum(np.bincount(label.ravel(), minlength=256) for _, label in source)
-            counts += np.asarray(seen)[: self.table.num_classes] / np.sum(seen) * entry["share"]
-        weights = 1 / np.log(self.recipe.class_weights + counts / counts.sum())
-        return torch.tensor(weights / weights.mean(), dtype=torch.float32, device=self.device)
+        self.sources = [ready(source) for source in sources]
+        self.validation = [ready(source) for source in validation]
+        self.class_weights = class_weights(recipe, self.sources)
+        if self.class_weights is not None:
+            self.class_weights = self.class_weights.to(self.device)
+        if not self.world.leads:
+            # Else all processes would drop the same features; the leader's state is saved.
+            torch.manual_seed(recipe.seed + self.world.rank * 1_000_003 + self.step)
+        self.parallel = self.world.parallel(self.model)
 
     def _restore(self, state: dict[str, Any]) -> None:
         self.model.load_state_dict(state["model"])
@@ -128,7 +116,9 @@ class Training:
         self.step, self.best, self.seconds = state["step"], state["best"], state["seconds"]
 
     def checkpoint(self) -> None:
-        """Write the whole state of the run."""
+        """Write the whole state of the run; the leader does, for all."""
+        if not self.world.leads:
+            return
         save_checkpoint(
             self.folder,
             {
@@ -159,18 +149,28 @@ class Training:
         return normalized.contiguous(memory_format=torch.channels_last)
 
     def loss(self, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        """Cross entropy at the label's size plus the auxiliary one; zero if nothing is labelled."""
-        logits, auxiliary = self.model(self.prepare(images))
-        labels = labels.to(self.device).long()
-        return self._cross_entropy(
-            logits, labels
-        ) + self.recipe.auxiliary_weight * self._cross_entropy(auxiliary, labels)
+        """Cross entropy at the label's size plus the auxiliary one; zero if nothing is labelled.
 
-    def _cross_entropy(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        if not bool((labels != IGNORE_ID).any()):
-            return logits.sum() * 0
-        full = F.interpolate(logits, size=labels.shape[-2:], mode="bilinear", align_corners=False)
-        return F.cross_entropy(full, labels, weight=self.class_weights, ignore_index=IGNORE_ID)
+        Of several processes each gets the part that makes their mean the loss of the whole batch.
+        """
+        logits, auxiliary = self.parallel(self.prepare(images))
+        labels = labels.to(self.device).long()
+        recipe = self.recipe
+        main = segmentation_loss(
+            logits,
+            labels,
+            class_weights=self.class_weights,
+            label_smoothing=recipe.label_smoothing,
+            ohem_share=recipe.ohem_share,
+            lovasz_weight=recipe.lovasz_weight,
+        )
+        side = segmentation_loss(auxiliary, labels, class_weights=self.class_weights)
+        total = main + recipe.auxiliary_weight * side
+        if self.world.size == 1:
+            return total
+        counted = labeled_weight(labels, self.class_weights)
+        everywhere = self.world.total(counted).clamp(min=1e-9)
+        return total * (counted / everywhere * self.world.size)
 
     def run(self, stop: Callable[[], bool] = lambda: False) -> Path:
         """Train to the end, or until `stop()`; returns the path of the best weights so far."""
@@ -183,7 +183,7 @@ class Training:
             recipe.seed,
             recipe.steps * recipe.batch,
         )
-        loader = batches(samples, self.step, recipe.steps, recipe.batch, self.workers)
+        loader = batches(samples, self.step, recipe.steps, recipe.batch, self.workers, self.world)
         progress = tqdm(
             loader,
             total=recipe.steps,
@@ -193,23 +193,23 @@ class Training:
             smoothing=0.05,
             mininterval=0.5 if sys.stderr.isatty() else 30,
             miniters=None if sys.stderr.isatty() else 1,
+            disable=not self.world.leads,
         )
         since_log = Means()
-        self.model.train()
+        training_mode(self.model, recipe.freeze_normalization)
         waiting_since = started = time.perf_counter()
         for images, labels in progress:
             wait = time.perf_counter() - waiting_since
             for group in self.optimizer.param_groups:
                 group["lr"] = self.rate(self.step)
             loss = self.loss(images, labels)
-            value = float(loss.detach())
+            value = float(self.world.total(loss)) / self.world.size
             if not math.isfinite(value):
-                raise UserError(
-                    f"the loss is {value} at step {self.step}: lower learning_rate "
-                    f"(now {recipe.learning_rate}); the last checkpoint is in {self.folder}"
-                )
+                raise self._not_finite(value, images, labels)
             self.optimizer.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]
+            if recipe.gradient_clip is not None:
+                torch.nn.utils.clip_grad_norm_(self.model.parameters(), recipe.gradient_clip)
             self.optimizer.step()
             self.average.update(self.model, self.step)
             self.step += 1
@@ -223,18 +223,28 @@ class Training:
                 refresh=False,
             )
             if self.step % recipe.validate_every == 0 or self.step == recipe.steps:
-                self._validate(since_log)
+                if self.world.leads:
+                    self._validate(since_log)
                 since_log = Means()
                 self.checkpoint()
                 started = time.perf_counter()
             elif self.step % recipe.checkpoint_every == 0:
                 self.checkpoint()
-            if stop():
+            if self.world.any(stop(), self.device):
                 self.checkpoint()
                 break
             waiting_since = time.perf_counter()
         progress.close()
         return self.folder / BEST_NAME
+
+    def _not_finite(self, value: float, images: torch.Tensor, labels: torch.Tensor) -> UserError:
+        """Save the batch that did it; returns the error that says so."""
+        path = save_batch(self.folder, images, labels, self.step)
+        return UserError(
+            f"the loss is {value} at step {self.step}: lower learning_rate "
+            f"(now {self.recipe.learning_rate}) or set gradient_clip; the batch is in {path}, the "
+            f"last checkpoint in {self.folder}"
+        )
 
     def _validate(self, means: Means) -> None:
         """Score the averaged weights as a user runs them, keep them if they are the best."""

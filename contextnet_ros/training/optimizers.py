@@ -1,10 +1,89 @@
-"""What the optimizer is given."""
+"""The optimizers of recipes; the paper's is not the one that PyTorch has under its name."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from typing import Any
 
+import torch
 from torch import nn
+from torch.optim import Optimizer
+
+from contextnet_ros.training.recipe import Recipe
+
+
+class TensorFlowRMSprop(Optimizer):
+    """TensorFlow's RMSprop (section 3.1 trains with it), per value of a parameter:
+
+    square <- discount x square + (1 - discount) x gradient^2, which starts at one;
+    buffer <- momentum x buffer + lr x gradient / sqrt(square + epsilon);
+    parameter <- parameter - buffer.
+
+    PyTorch's own differs in three ways that matter with an epsilon of 1: epsilon stands outside its
+    root, its square starts at zero, and its learning rate multiplies the buffer as it leaves.
+    `weight_decay` is l2 regularization: it joins the gradient. Raises ValueError for a rate below
+    zero, a discount or momentum outside 0..1, an epsilon that is not positive.
+    """
+
+    def __init__(
+        self,
+        params: Iterable[torch.Tensor] | Iterable[dict[str, Any]],
+        lr: float,
+        discount: float = 0.9,
+        momentum: float = 0.9,
+        epsilon: float = 1.0,
+        weight_decay: float = 0.0,
+    ) -> None:
+        if lr < 0 or not 0 <= discount < 1 or not 0 <= momentum < 1 or epsilon <= 0:
+            raise ValueError(
+                f"lr {lr}, discount {discount}, momentum {momentum}, epsilon {epsilon}: give a "
+                "rate of 0 or more, discount and momentum in 0..1, a positive epsilon"
+            )
+        super().__init__(
+            params,
+            {
+                "lr": lr,
+                "discount": discount,
+                "momentum": momentum,
+                "epsilon": epsilon,
+                "weight_decay": weight_decay,
+            },
+        )
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Any] | None = None) -> None:  # type: ignore[override]
+        """Apply the gradients once; a closure is not supported, and none is needed here."""
+        if closure is not None:
+            raise ValueError("TensorFlowRMSprop takes no closure")
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                if parameter.grad is not None:
+                    self._update(parameter, parameter.grad, group)
+
+    def _update(
+        self, parameter: torch.Tensor, gradient: torch.Tensor, group: dict[str, Any]
+    ) -> None:
+        state = self.state[parameter]
+        if not state:
+            state["square"] = torch.ones_like(parameter)
+            state["buffer"] = torch.zeros_like(parameter)
+        square, buffer = state["square"], state["buffer"]
+        if group["weight_decay"]:
+            gradient = gradient.add(parameter, alpha=group["weight_decay"])
+        square.mul_(group["discount"]).addcmul_(gradient, gradient, value=1 - group["discount"])
+        step = gradient / (square + group["epsilon"]).sqrt_()
+        buffer.mul_(group["momentum"]).add_(step, alpha=group["lr"])
+        parameter.sub_(buffer)
+
+
+def make_optimizer(model: nn.Module, recipe: Recipe) -> Optimizer:
+    """The recipe's optimizer over the model's parameters."""
+    groups = parameter_groups(model, recipe.weight_decay)
+    if recipe.optimizer == "rmsprop":
+        return TensorFlowRMSprop(
+            groups, recipe.learning_rate, recipe.discount, recipe.momentum, recipe.epsilon
+        )
+    return torch.optim.AdamW(groups, lr=recipe.learning_rate)
 
 
 def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:

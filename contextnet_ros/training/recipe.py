@@ -10,27 +10,27 @@ from typing import Any
 import yaml
 
 from contextnet_ros.files import UserError, resource_dir
-from contextnet_ros.labels import TABLES
+from contextnet_ros.labels import ClassTable
 from contextnet_ros.network import VARIANTS, NetworkSize
 from contextnet_ros.training.augment import Augmentation
-from contextnet_ros.training.datasets import CamVid, GeneratedScenes, LabelledFrames
+from contextnet_ros.training.sources import DATA_KEYS
+from contextnet_ros.training.tables import find_table
 
-# Settings of each kind of data, and whether they have to be given.
-DATA_KEYS: dict[str, dict[str, bool]] = {
-    "camvid": {"split": True},
-    "generated": {"first_seed": True, "num_scenes": True, "size": False},
-}
+OPTIMIZERS = ("adamw", "rmsprop")
+_OPTIONAL_NUMBERS = ("class_weights", "ohem_share", "gradient_clip")
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """One training. `train` and `validate` list data sets: a `data` kind, its settings, and for
-    training a `share` of the samples.
+    """One training. `train` and `validate` list data sets: a `data` kind, its settings, for
+    training a `share` of the samples, and where needed its `root` and the `map` of its classes.
     """
 
     name: str = "unnamed"
     variant: str = "cn14"  # network of Table 4
-    classes: str = "camvid"  # class table
+    width: float = 1.0  # times its feature maps
+    ppm: bool = False  # pyramid pooling behind the context branch (section 2.2)
+    classes: str = "camvid"  # class table, or the path of one in YAML
     network_size: str = "long_side 960"  # what the network sees of a frame
     train: tuple[dict[str, Any], ...] = ()
     validate: tuple[dict[str, Any], ...] = ()
@@ -41,10 +41,19 @@ class Recipe:
     learning_rate: float = 2e-3  # the highest, after the warm-up
     warmup_steps: int = 200  # linear from zero
     power: float = 0.9  # poly schedule: rate x (1 - step / steps) ^ power
+    optimizer: str = "adamw"  # or rmsprop: TensorFlow's, as in section 3.1
+    discount: float = 0.9  # of rmsprop's running square
+    momentum: float = 0.9  # of rmsprop
+    epsilon: float = 1.0  # of rmsprop, inside its root
     weight_decay: float = 1e-2  # none on depth-wise layers (section 3.1), biases and normalization
     auxiliary_weight: float = 0.4  # section 2.2
     dropout: float = 0.1  # before the classifiers; its rate is not printed
     class_weights: float | None = None  # c of 1 / ln(c + frequency); 1.10 is usual; none: even
+    freeze_normalization: bool = False  # batch norm with the statistics of `init`, unchanged
+    label_smoothing: float = 0.0
+    ohem_share: float | None = None  # of the labelled pixels, the hardest that count; none: all
+    lovasz_weight: float = 0.0  # of the Lovasz softmax loss, added to the main one
+    gradient_clip: float | None = None  # largest norm of a step's gradients; none: as they are
     ema_decay: float = 0.998  # of the averaged weights that are validated and kept
     validate_every: int = 500  # steps
     checkpoint_every: int = 50  # steps
@@ -96,8 +105,20 @@ class Recipe:
     def _check(self) -> None:
         if self.variant not in VARIANTS:
             raise UserError(f"variant {self.variant!r} is unknown; choose from {sorted(VARIANTS)}")
-        if self.classes not in TABLES:
-            raise UserError(f"classes {self.classes!r} is unknown; choose from {sorted(TABLES)}")
+        find_table(self.classes)
+        if not 0 <= self.discount < 1 or not 0 <= self.momentum < 1 or self.epsilon <= 0:
+            raise UserError(
+                f"discount is {self.discount}, momentum {self.momentum}, epsilon {self.epsilon}; "
+                "give 0 or more and below 1, for epsilon more than 0"
+            )
+        if self.optimizer not in OPTIMIZERS:
+            raise UserError(
+                f"optimizer {self.optimizer!r} is unknown; choose from {', '.join(OPTIMIZERS)}"
+            )
+        try:
+            VARIANTS[self.variant].widened(self.width)
+        except ValueError as error:
+            raise UserError(f"recipe: {error}") from error
         try:
             NetworkSize.parse(self.network_size)
         except ValueError as error:
@@ -111,8 +132,18 @@ class Recipe:
             raise UserError(
                 f"dropout is {self.dropout}, ema_decay {self.ema_decay}; give 0 or more, below 1"
             )
-        if any(side < 32 or side % 32 for side in self.augmentation.crop):
-            raise UserError(f"crop is {self.augmentation.crop}; give multiples of 32")
+        if not 0 <= self.label_smoothing < 1 or self.lovasz_weight < 0:
+            raise UserError(
+                f"label_smoothing is {self.label_smoothing}, lovasz_weight {self.lovasz_weight}; "
+                "give 0 or more, of the first below 1"
+            )
+        if self.ohem_share is not None and not 0 < self.ohem_share <= 1:
+            raise UserError(f"ohem_share is {self.ohem_share}; give more than 0, up to 1")
+        if self.gradient_clip is not None and self.gradient_clip <= 0:
+            raise UserError(f"gradient_clip is {self.gradient_clip}; give more than 0")
+        multiple = VARIANTS[self.variant].size_multiple
+        if any(side < multiple or side % multiple for side in self.augmentation.crop):
+            raise UserError(f"crop is {self.augmentation.crop}; give multiples of {multiple}")
         low, high = self.augmentation.scale
         if not 0 < low <= high:
             raise UserError(f"scale is {low} to {high}; give two factors above 0 in order")
@@ -123,14 +154,23 @@ class Recipe:
             if kind not in DATA_KEYS:
                 raise UserError(f"data {kind!r} is unknown; choose from {sorted(DATA_KEYS)}")
             keys = DATA_KEYS[kind]
-            _refuse_unknown(entry, {*keys, "data", "share"}, f"data {kind}")
+            _refuse_unknown(entry, {*keys, "data", "share", "root", "map"}, f"data {kind}")
             for key, needed in keys.items():
                 if needed and key not in entry:
                     raise UserError(f"data {kind} lacks {key!r}: {entry}")
+            if "size" in entry:
+                _pair("size", entry["size"], int)
+            if not isinstance(entry.get("map", {}), dict):
+                raise UserError(f"map is {entry['map']!r}; give class names of the data as keys")
         for entry in self.train:
             share = entry.get("share")
             if not isinstance(share, (int, float)) or isinstance(share, bool) or share <= 0:
                 raise UserError(f"share is {share!r} in {entry}; give a number above 0")
+
+    @property
+    def table(self) -> ClassTable:
+        """The class table that `classes` names; raises UserError if its file is gone."""
+        return find_table(self.classes)
 
     def with_settings(self, settings: list[str]) -> Recipe:
         """A copy with `key=value` settings of the command line; raises UserError."""
@@ -157,22 +197,6 @@ class Recipe:
         for key in ("train", "validate"):
             data[key] = [dict(entry) for entry in data[key]]
         return data
-
-
-def open_data(entry: dict[str, Any], classes: str, camvid_root: Path | None) -> LabelledFrames:
-    """The data set that an entry of `train` or `validate` names; raises UserError."""
-    if entry["data"] == "camvid":
-        if classes != "camvid":
-            raise UserError(f"CamVid has no labels in class table {classes!r}")
-        if camvid_root is None:
-            raise UserError("the recipe trains on CamVid: give its folder as --root")
-        return CamVid(camvid_root, entry["split"])
-    return GeneratedScenes(
-        entry["first_seed"],
-        entry["num_scenes"],
-        _pair("size", entry.get("size", (1024, 2048)), int),
-        TABLES[classes],
-    )
 
 
 def _refuse_unknown(data: dict[str, Any], known: set[str], where: str) -> None:
@@ -213,9 +237,9 @@ def _typed(data: dict[str, Any], defaults: Any) -> dict[str, Any]:
     result = dict(data)
     for key, value in data.items():
         default = getattr(defaults, key)
-        if isinstance(default, bool) or (value is None and key in ("init", "class_weights")):
+        if isinstance(default, bool) or (value is None and key in ("init", *_OPTIONAL_NUMBERS)):
             continue
-        if isinstance(default, (int, float)) or key == "class_weights":
+        if isinstance(default, (int, float)) or key in _OPTIONAL_NUMBERS:
             result[key] = _number(key, value, int if isinstance(default, int) else float)
         elif isinstance(default, str) and not isinstance(value, str):
             raise UserError(f"{key} is {value!r}; give a text")

@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader, Dataset
 from contextnet_ros.network import NetworkSize
 from contextnet_ros.training.augment import Augmentation
 from contextnet_ros.training.datasets import LabelledFrames
+from contextnet_ros.training.distributed import World
 
 
 class AugmentedSamples(Dataset[tuple[torch.Tensor, torch.Tensor]]):
@@ -58,26 +59,37 @@ class AugmentedSamples(Dataset[tuple[torch.Tensor, torch.Tensor]]):
 
 
 class _BatchPositions:
-    """Positions of the batches from `first_step` on."""
+    """Positions of this process's part of the batches from `first_step` on."""
 
-    def __init__(self, first_step: int, steps: int, batch: int) -> None:
+    def __init__(self, first_step: int, steps: int, batch: int, world: World) -> None:
         self.first_step, self.steps, self.batch = first_step, steps, batch
+        self.world = world
 
     def __iter__(self) -> Iterator[list[int]]:
         for step in range(self.first_step, self.steps):
-            yield list(range(step * self.batch, (step + 1) * self.batch))
+            part = self.batch // self.world.size
+            start = step * self.batch + self.world.rank * part
+            yield list(range(start, start + part))
 
     def __len__(self) -> int:
         return self.steps - self.first_step
 
 
 def batches(
-    samples: AugmentedSamples, first_step: int, steps: int, batch: int, workers: int
+    samples: AugmentedSamples,
+    first_step: int,
+    steps: int,
+    batch: int,
+    workers: int,
+    world: World | None = None,
 ) -> DataLoader[Any]:
-    """Batches `first_step` .. `steps` - 1 of (N, H, W, 3) images and (N, H, W) labels, uint8."""
+    """Batches `first_step` .. `steps` - 1 of (N, H, W, 3) images and (N, H, W) labels, uint8.
+
+    Of several processes each gets its own part of every batch.
+    """
     return DataLoader(
         samples,
-        batch_sampler=_BatchPositions(first_step, steps, batch),
+        batch_sampler=_BatchPositions(first_step, steps, batch, world or World()),
         num_workers=workers,
         worker_init_fn=_one_thread,
         prefetch_factor=4 if workers else None,

@@ -7,7 +7,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from contextnet_ros.labels import IGNORE_ID, ClassTable, Pixels
+from contextnet_ros.labels import (
+    CITYSCAPES,
+    CITYSCAPES_CATEGORIES,
+    IGNORE_ID,
+    ClassTable,
+    Pixels,
+)
 
 
 class ConfusionMatrix:
@@ -54,6 +60,16 @@ class ConfusionMatrix:
         iou = self.iou()
         return float(np.nanmean(iou)) if np.isfinite(iou).any() else float("nan")
 
+    def category_iou(self) -> dict[str, float]:
+        """IoU of Cityscapes' categories, whose classes may be mistaken for each other."""
+        result = {}
+        for category in CITYSCAPES_CATEGORIES:
+            inside = category_ids(category)
+            hits = self.counts[np.ix_(inside, inside)].sum()
+            union = self.counts[inside].sum() + self.counts[:, inside].sum() - hits
+            result[category] = float(hits / union) if union else float("nan")
+        return result
+
     def pixel_accuracy(self) -> float:
         """Share of scored pixels that are right; nan if there are none."""
         total = self.counts.sum()
@@ -61,15 +77,35 @@ class ConfusionMatrix:
 
     def to_dict(self, table: ClassTable) -> dict[str, Any]:
         """Percentages for a JSON result; None where a class does not occur."""
-        return {
-            "miou_percent": _percent(self.miou()),
-            "pixel_accuracy_percent": _percent(self.pixel_accuracy()),
-            "iou_percent": {
-                name: _percent(value) for name, value in zip(table.names, self.iou(), strict=True)
-            },
+        result = {
+            "miou_percent": percent(self.miou()),
+            "pixel_accuracy_percent": percent(self.pixel_accuracy()),
+            "iou_percent": percents(dict(zip(table.names, self.iou().tolist(), strict=True))),
             "scored_pixels": int(self.counts.sum()),
         }
+        if table == CITYSCAPES:
+            categories = self.category_iou()
+            result["category_miou_percent"] = percent(mean(categories))
+            result["category_iou_percent"] = percents(categories)
+        return result
 
 
-def _percent(share: float) -> float | None:
+def category_ids(category: str) -> list[int]:
+    """Train ids of a Cityscapes category."""
+    return [CITYSCAPES.names.index(name) for name in CITYSCAPES_CATEGORIES[category]]
+
+
+def mean(scores: dict[str, float]) -> float:
+    """Mean of the scores that are not nan; nan if none is left."""
+    values = [value for value in scores.values() if np.isfinite(value)]
+    return float(np.mean(values)) if values else float("nan")
+
+
+def percents(scores: dict[str, float]) -> dict[str, float | None]:
+    """`percent` of every score."""
+    return {name: percent(value) for name, value in scores.items()}
+
+
+def percent(share: float) -> float | None:
+    """A share in percent, to two decimals; None for nan."""
     return round(100 * float(share), 2) if np.isfinite(share) else None

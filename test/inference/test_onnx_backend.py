@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ import torch
 from contextnet_ros.files import UserError
 from contextnet_ros.inference import Segmenter
 from contextnet_ros.inference.backend import make_backend
-from contextnet_ros.network import save_weights
+from contextnet_ros.network import ContextNet, save_weights
 
 pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
@@ -69,6 +70,16 @@ def test_both_backends_give_the_same_logits(network, header, make_frame, size):
     assert by_onnx.dtype == torch.float32
     assert by_onnx.shape == by_torch.shape
     assert (by_onnx - by_torch).abs().max() < 1e-5 * by_torch.abs().max()
+
+
+def test_pyramid_pooling_runs_in_torch_and_says_so(header):
+    network = ContextNet(11, ppm=True).eval()
+    with_pooling = replace(header, ppm=True)
+    segmenter = Segmenter(network, with_pooling, device="cpu")
+    assert segmenter.backend == "torch"
+    assert "no pyramid pooling" in segmenter.describe()
+    with pytest.raises(UserError, match="pyramid pooling: choose torch or auto"):
+        Segmenter(network, with_pooling, device="cpu", backend="onnxruntime")
 
 
 def test_one_session_takes_every_size_and_gets_the_thread_count(

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from contextnet_ros.labels import CAMVID
+from contextnet_ros.network import VARIANTS, ContextNet
 from contextnet_ros.network.contextnet import pad_to_multiple, padded_size
 
 pytest.importorskip("onnx")
@@ -31,7 +32,7 @@ def normalized(frame, header):
     channels = frame[..., ::-1] if header.channel_order == "RGB" else frame
     scaled = (channels / 255.0 - np.array(header.mean)) / np.array(header.std)
     images = torch.from_numpy(scaled.astype(np.float32)).permute(2, 0, 1)[None]
-    return pad_to_multiple(images)
+    return pad_to_multiple(images, VARIANTS[header.variant].size_multiple)
 
 
 def value_of(source, frame, header):
@@ -44,7 +45,7 @@ def value_of(source, frame, header):
 def size_of(source, frame, fixed):
     if not fixed:
         return None
-    return frame.shape[:2] if source == "frame" else padded_size(*frame.shape[:2])
+    return frame.shape[:2] if source == "frame" else padded_size(*frame.shape[:2], 32)
 
 
 @pytest.mark.parametrize("fixed", [True, False], ids=["fixed", "any size"])
@@ -79,6 +80,25 @@ def test_labels_are_the_argmax_of_pytorchs_full_size_logits(
     clear = (top.values[0] - top.values[1] > 1e-4 * logits.abs().max()).numpy()
     np.testing.assert_array_equal(label.reshape(clear.shape)[clear], top.indices[0].numpy()[clear])
     assert clear.mean() > 0.98
+
+
+@pytest.mark.parametrize("source", ["images", "frame"])
+@pytest.mark.parametrize("variant", sorted(set(VARIANTS) - {"cn14"}))
+def test_every_variant_gives_the_logits_of_pytorch(header, make_frame, variant, source):
+    torch.manual_seed(0)
+    other = replace(header, variant=variant)
+    network = ContextNet(11, variant, width=0.5).eval()
+    torch.nn.init.normal_(network.classifier.weight, std=0.3)
+    frame = make_frame(75, 101)
+    with torch.inference_mode():
+        expected = network.coarse_logits(normalized(frame, other)).numpy()
+    ours = run(build_graph(network, other, source=source), value_of(source, frame, other))
+    np.testing.assert_allclose(ours, expected, rtol=0, atol=1e-5 * np.abs(expected).max())
+
+
+def test_pyramid_pooling_is_refused(header):
+    with pytest.raises(TypeError, match="pyramid pooling"):
+        build_graph(ContextNet(11, ppm=True), header)
 
 
 def test_full_size_logits_are_those_of_pytorch(network, header, make_frame):

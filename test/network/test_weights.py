@@ -12,8 +12,10 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
+from contextnet_ros.files import resource_dir
 from contextnet_ros.labels import CAMVID, CITYSCAPES
 from contextnet_ros.network import (
+    VARIANTS,
     ContextNet,
     NetworkSize,
     WeightFileError,
@@ -59,6 +61,40 @@ def test_network_and_header_come_back(tmp_path: Path, header: WeightHeader) -> N
     images = torch.rand(1, 3, 64, 64)
     with torch.no_grad():
         assert torch.equal(loaded(images), network(images))
+
+
+@pytest.mark.parametrize(
+    ("variant", "width", "ppm"),
+    [*((variant, 1.0, False) for variant in VARIANTS), ("cn14", 1.25, False), ("cn124", 0.5, True)],
+)
+def test_every_variant_comes_back_as_it_was(
+    tmp_path: Path, variant: str, width: float, ppm: bool
+) -> None:
+    network = ContextNet(11, variant, width=width, ppm=ppm).eval()
+    path = tmp_path / "w.safetensors"
+    save_weights(path, network, WeightHeader(CAMVID, variant, width, ppm))
+    loaded, header = load_weights(path)
+    assert (header.variant, header.width, header.ppm) == (variant, width, ppm)
+    assert loaded.size_multiple == network.size_multiple
+    images = torch.rand(1, 3, 50, 70)
+    with torch.no_grad():
+        assert torch.equal(loaded(images), network(images))
+
+
+def test_a_file_from_before_width_and_pooling_is_a_plain_network(weights: Path) -> None:
+    with safe_open(weights, framework="pt") as file:
+        data = json.loads(file.metadata()["contextnet"])
+    del data["width"], data["ppm"]
+    save_file(load_file(weights), weights, metadata={"contextnet": json.dumps(data)})
+    network, header = load_weights(weights)
+    assert (header.width, header.ppm) == (1.0, False)
+    assert (network.width, network.ppm) == (1.0, False)
+
+
+@pytest.mark.parametrize("name", [p.stem for p in resource_dir("models").glob("*.safetensors")])
+def test_shipped_weights_load(name: str) -> None:
+    network, header = load_weights(resource_dir("models") / f"{name}.safetensors")
+    assert (network.variant, network.width) == (header.variant, header.width)
 
 
 def test_nothing_else_is_left_beside_the_file(weights: Path) -> None:
@@ -119,6 +155,10 @@ def test_a_file_of_another_program(tmp_path: Path) -> None:
     [
         ({"format_version": 99}, "format version is 99"),
         ({"variant": "cn77"}, "'cn77' is not one of"),
+        ({"width": 99}, "width 99.0 is outside"),
+        ({"width": 2}, r"no cn14 x 2 with 11 classes"),
+        ({"ppm": True}, r"no cn14 \+ ppm with 11 classes"),
+        ({"variant": "cn14-160"}, "no cn14-160 with 11 classes"),
         ({"channel_order": "GRB"}, "'GRB' is neither"),
         ({"std": [1, 0, 1]}, "not positive"),
         ({"mean": [0, 0]}, "can't be used"),

@@ -54,6 +54,9 @@ class StandIn:
     def describe(self):
         return "a stand-in"
 
+    def memory_bytes(self):
+        return 0
+
 
 @pytest.fixture
 def stand_in(monkeypatch):

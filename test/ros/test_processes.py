@@ -69,6 +69,22 @@ def alive(pid: int) -> bool:
     return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
 
 
+def test_an_interrupt_while_a_child_starts_comes_when_it_can_be_stopped(
+    start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    popen = processes.subprocess.Popen
+
+    def interrupted(*arguments, **options):
+        process = popen(*arguments, **options)
+        signal.raise_signal(signal.SIGINT)
+        return process
+
+    monkeypatch.setattr(processes.subprocess, "Popen", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        start("polite", str(tmp_path / "end"))
+    assert [child.name for child in start.children.all] == ["polite"]
+
+
 def test_a_child_gets_the_time_to_end_by_itself(start, tmp_path: Path) -> None:
     child = start("polite", str(tmp_path / "end"))
     start.children.wait(child, "ready", 30)

@@ -18,7 +18,7 @@ from contextnet_ros.training.checkpoint import AveragedWeights
 from contextnet_ros.training.datasets import GeneratedScenes, InMemory
 from contextnet_ros.training.evaluation import evaluate
 from contextnet_ros.training.loop import Training
-from contextnet_ros.training.optimizers import parameter_groups
+from contextnet_ros.training.optimizers import TensorFlowRMSprop, parameter_groups
 from contextnet_ros.training.recipe import Recipe
 from contextnet_ros.training.sampling import AugmentedSamples, batches
 
@@ -124,6 +124,26 @@ def test_another_recipe_in_the_same_folder_is_refused(tmp_path: Path, camvid: Pa
         Training(RECIPE.with_settings(["batch=4"]), tmp_path / "run", camvid, "cpu")
 
 
+def test_a_run_from_before_a_recipe_key_was_there_goes_on(tmp_path: Path, camvid: Path) -> None:
+    train(tmp_path / "run", camvid, stop_after=1)
+    path = tmp_path / "run" / "checkpoint.pt"
+    state = torch.load(path, weights_only=True)
+    for key in ("width", "ppm", "optimizer", "epsilon"):
+        del state["recipe"][key]
+    torch.save(state, path)
+    assert Training(RECIPE, tmp_path / "run", camvid, "cpu").step == 1
+
+
+def test_rmsprop_trains_and_goes_on_from_its_checkpoint(tmp_path: Path, camvid: Path) -> None:
+    recipe = RECIPE.with_settings(["optimizer=rmsprop", "steps=2", "variant=cn14-160"])
+    train(tmp_path / "run", camvid, recipe, stop_after=1)
+    training = train(tmp_path / "run", camvid, recipe)
+    assert isinstance(training.optimizer, TensorFlowRMSprop)
+    assert training.optimizer.param_groups[0]["epsilon"] == 1.0
+    assert training.step == 2
+    assert read_header(tmp_path / "run" / "best.safetensors").variant == "cn14-160"
+
+
 def test_a_damaged_checkpoint_is_named(tmp_path: Path, camvid: Path) -> None:
     train(tmp_path / "run", camvid, stop_after=1)
     path = tmp_path / "run" / "checkpoint.pt"
@@ -136,8 +156,33 @@ def test_a_loss_that_is_not_finite_stops_the_run(tmp_path: Path, camvid: Path) -
     training = Training(RECIPE, tmp_path / "run", camvid, "cpu", workers=0)
     with torch.no_grad():
         training.model.network.classifier.bias.fill_(math.nan)
-    with pytest.raises(UserError, match="loss is nan at step 0"):
+    with pytest.raises(UserError, match=r"loss is nan at step 0.*bad_batch\.npz"):
         training.run()
+    batch = np.load(tmp_path / "run" / "bad_batch.npz")
+    assert batch["images"].shape == (2, 64, 64, 3)
+    assert batch["labels"].dtype == np.uint8
+
+
+def test_gradients_are_clipped_to_their_norm(tmp_path: Path, camvid: Path) -> None:
+    recipe = RECIPE.with_settings(["gradient_clip=0.001", "optimizer=rmsprop", "warmup_steps=0"])
+    recipe = recipe.with_settings(["steps=1", "weight_decay=0", "variant=cn14-160"])
+    training = Training(recipe, tmp_path / "run", camvid, "cpu", workers=0)
+    before = [parameter.detach().clone() for parameter in training.model.parameters()]
+    training.run()
+    moved = [
+        (after.detach() - start).square().sum()
+        for after, start in zip(training.model.parameters(), before, strict=True)
+    ]
+    # One step of rmsprop divides by about sqrt(0.9 + 1): what moved tells the gradients' norm.
+    norm = float(torch.stack(moved).sum().sqrt()) / recipe.learning_rate * 1.9**0.5
+    assert norm == pytest.approx(0.001, rel=1e-2)
+
+
+def test_every_loss_option_trains(tmp_path: Path, camvid: Path) -> None:
+    recipe = RECIPE.with_settings(
+        ["label_smoothing=0.1", "ohem_share=0.3", "lovasz_weight=0.5", "steps=1"]
+    ).with_settings(["variant=cn14-160"])
+    assert train(tmp_path / "run", camvid, recipe).step == 1
 
 
 def test_a_batch_without_labels_gives_a_zero_loss(tmp_path: Path, camvid: Path) -> None:
@@ -175,6 +220,13 @@ def test_training_starts_from_given_weights(tmp_path: Path, camvid: Path) -> Non
     for name, tensor in expected.state_dict().items():
         if not name.endswith("num_batches_tracked"):
             assert torch.equal(second.model.network.state_dict()[name], tensor), name
+
+
+def test_weights_of_another_network_are_no_start(tmp_path: Path, camvid: Path) -> None:
+    train(tmp_path / "first", camvid, RECIPE.with_settings(["steps=1", "variant=cn14-160"]))
+    recipe = RECIPE.with_settings([f"init={tmp_path / 'first' / 'best.safetensors'}", "width=0.5"])
+    with pytest.raises(UserError, match=r"is cn14-160 with.*wants cn14 x 0\.5"):
+        Training(recipe, tmp_path / "second", camvid, "cpu")
 
 
 def test_the_licence_of_the_start_is_inherited(tmp_path: Path, camvid: Path) -> None:

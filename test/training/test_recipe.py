@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from contextnet_ros.files import UserError, resource_dir
-from contextnet_ros.training.recipe import Recipe, open_data
+from contextnet_ros.training.recipe import Recipe
 
 TRAIN = [{"data": "generated", "first_seed": 0, "num_scenes": 2, "share": 1}]
 
@@ -47,6 +47,15 @@ def test_settings_override_the_recipe() -> None:
         ({"augmentation": {"crop": [100, 100]}}, "multiples of 32"),
         ({"variant": "cn99"}, "'cn99' is unknown"),
         ({"classes": "ade20k"}, "'ade20k' is unknown"),
+        ({"optimizer": "sgd"}, "optimizer 'sgd' is unknown"),
+        ({"width": 0}, r"width 0\.0 is outside"),
+        ({"variant": "cn18", "augmentation": {"crop": [96, 64]}}, "multiples of 64"),
+        ({"train": [{"data": "cityscapes", "share": 1}]}, "cityscapes lacks 'split'"),
+        ({"train": [{"data": "cityscapes", "split": "train"}]}, "share is None"),
+        ({"epsilon": 0}, "epsilon 0.0; give"),
+        ({"label_smoothing": 1}, r"label_smoothing is 1\.0"),
+        ({"ohem_share": 0}, r"ohem_share is 0\.0"),
+        ({"gradient_clip": -1}, r"gradient_clip is -1\.0"),
         ({"network_size": "big"}, "'big' is unknown"),
         ({"steps": 0}, "steps is 0"),
         ({"train": []}, "no training data"),
@@ -83,7 +92,7 @@ def test_a_setting_that_is_no_yaml_is_one_line() -> None:
 def test_a_size_has_two_sides() -> None:
     entry = {"data": "generated", "first_seed": 0, "num_scenes": 1, "size": 64}
     with pytest.raises(UserError, match="size is 64"):
-        open_data(entry, "camvid", None)
+        Recipe.from_dict({"train": [{**entry, "share": 1}]})
 
 
 def test_files_that_are_no_recipes(tmp_path: Path) -> None:
@@ -98,9 +107,18 @@ def test_files_that_are_no_recipes(tmp_path: Path) -> None:
         Recipe.load(str(path))
 
 
-def test_camvid_needs_its_folder(tmp_path: Path) -> None:
-    entry = {"data": "camvid", "split": "train"}
-    with pytest.raises(UserError, match="--root"):
-        open_data(entry, "camvid", None)
-    with pytest.raises(UserError, match="does not exist"):
-        open_data(entry, "camvid", tmp_path)
+def test_the_paper_recipe_has_every_printed_figure() -> None:
+    recipe = Recipe.load("paper")
+    assert (recipe.variant, recipe.classes, recipe.network_size) == ("cn14", "cityscapes", "frame")
+    assert (recipe.optimizer, recipe.discount, recipe.momentum, recipe.epsilon) == (
+        "rmsprop", 0.9, 0.9, 1.0,
+    )  # fmt: skip
+    assert (recipe.learning_rate, recipe.power) == (0.045, 0.98)
+    assert recipe.auxiliary_weight == 0.4
+    assert recipe.batch == 16
+    assert recipe.steps == -(-1000 * 2975 // 16)
+    assert recipe.class_weights is None
+    assert recipe.init is None
+    assert recipe.augmentation.scale == (0.5, 2.0)
+    assert recipe.augmentation.flip
+    assert [entry["data"] for entry in recipe.train] == ["cityscapes"]

@@ -1,0 +1,96 @@
+"""Data sets in folders: Cityscapes in its official layout, and anybody's images with masks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from contextnet_ros.files import UserError, list_files
+from contextnet_ros.labels import (
+    CITYSCAPES,
+    CITYSCAPES_NUM_LABEL_IDS,
+    CITYSCAPES_TRAIN_ID_OF_LABEL_ID,
+)
+from contextnet_ros.training.datasets import PairedFiles, pair_up
+from contextnet_ros.training.tables import LabelFormat
+
+CITYSCAPES_LICENCE = "Cityscapes: non-commercial use only, see its licence"
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".ppm")
+
+
+class Cityscapes(PairedFiles):
+    """`root/leftImg8bit/SPLIT/CITY` with `root/gtFine/SPLIT/CITY`, or gtCoarse: train ids.
+
+    Label ids become train ids as they are read. Raises UserError for a folder or a partner that
+    is missing.
+    """
+
+    def __init__(self, root: Path, split: str, quality: str = "fine") -> None:
+        if quality not in ("fine", "coarse"):
+            raise UserError(f"Cityscapes quality {quality!r} is unknown; choose fine or coarse")
+        kind = f"gt{quality.capitalize()}"
+        images = cityscapes_images(root, split)
+        labels = _by_frame(root / kind / split, f"_{kind}_labelIds.png")
+        ids = enumerate(CITYSCAPES_TRAIN_ID_OF_LABEL_ID[:CITYSCAPES_NUM_LABEL_IDS].tolist())
+        super().__init__(
+            CITYSCAPES,
+            CITYSCAPES_LICENCE,
+            f"cityscapes {split} {quality}",
+            pair_up(f"Cityscapes {split} ({kind})", root, images, labels),
+            dict(ids),
+        )
+
+    def name(self, index: int) -> str:
+        return self.pairs[index][0].name.removesuffix("_leftImg8bit.png")
+
+    def instances(self, index: int) -> npt.NDArray[np.int32] | None:
+        """(H, W) label id x 1000 + number where instances are told apart; None without the file."""
+        path = self.pairs[index][1]
+        path = path.with_name(path.name.replace("labelIds", "instanceIds"))
+        values = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+        return None if values is None else values.astype(np.int32)
+
+
+def cityscapes_images(root: Path, split: str) -> dict[str, Path]:
+    """Images of a split by `CITY/NAME`; raises UserError where there is no such folder."""
+    return _by_frame(root / "leftImg8bit" / split, "_leftImg8bit.png")
+
+
+def _by_frame(folder: Path, ending: str) -> dict[str, Path]:
+    if not folder.is_dir():
+        raise UserError(
+            f"Cityscapes folder {folder} does not exist: give the folder that holds leftImg8bit/ "
+            "and gtFine/ as --root"
+        )
+    return {
+        f"{path.parent.name}/{path.name.removesuffix(ending)}": path
+        for path in folder.glob(f"*/*{ending}")
+    }
+
+
+class Folders(PairedFiles):
+    """Images in one folder, label maps of the same names and subfolders in another.
+
+    A label is an image with one byte a pixel, in the values of `labels_in`. Raises UserError for a
+    folder or a partner that is missing.
+    """
+
+    def __init__(self, images: Path, labels: Path, labels_in: LabelFormat, licence: str) -> None:
+        found = []
+        for folder, suffixes in ((images, IMAGE_SUFFIXES), (labels, (".png", ".bmp"))):
+            if not folder.is_dir():
+                raise UserError(
+                    f"folder {folder} does not exist: give folders of images and labels"
+                )
+            files = list_files(folder, suffixes)
+            found.append({str(file.relative_to(folder).with_suffix("")): file for file in files})
+        super().__init__(
+            labels_in.table,
+            licence,
+            f"{images}",
+            pair_up(f"{images} with {labels}", images, *found),
+            labels_in.ids,
+        )

@@ -1,0 +1,83 @@
+"""The data sets that a recipe names, opened and brought to the recipe's class table."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from contextnet_ros.files import UserError
+from contextnet_ros.labels import CAMVID, CITYSCAPES, ClassTable
+from contextnet_ros.training.datasets import CamVid, GeneratedScenes, LabelledFrames, Mapped
+from contextnet_ros.training.folders import Cityscapes, Folders
+from contextnet_ros.training.tables import class_lookup, load_table
+
+DATA_KEYS: dict[str, dict[str, bool]] = {
+    "camvid": {"split": True},
+    "cityscapes": {"split": True, "quality": False},
+    "folders": {"images": True, "labels": True, "table": True, "licence": False},
+    "generated": {"first_seed": True, "num_scenes": True, "size": False},
+}
+"""Settings of each kind of data, and whether they have to be given; each may also have `share`,
+`root` and `map`."""
+
+Roots = Path | Mapping[str, Path] | None
+"""Where data lies: one folder for all, or a folder for each kind."""
+
+
+def parse_roots(texts: list[str]) -> Roots:
+    """`FOLDER` or `KIND=FOLDER` of the command line; raises UserError for another kind."""
+    roots: dict[str, Path] = {}
+    for text in texts:
+        kind, separator, folder = text.partition("=")
+        if not separator:
+            if len(texts) > 1:
+                raise UserError(f"--root {text!r}: with several, say whose: KIND=FOLDER")
+            return Path(text)
+        if kind not in DATA_KEYS:
+            raise UserError(f"--root {text!r}: {kind!r} is none of {', '.join(DATA_KEYS)}")
+        roots[kind] = Path(folder)
+    return roots or None
+
+
+def open_data(entry: dict[str, Any], table: ClassTable, roots: Roots) -> LabelledFrames:
+    """The data set that an entry of `train` or `validate` names, in `table`'s ids.
+
+    Raises UserError for data that is missing, broken, or has classes without a match.
+    """
+    source = _open(entry, table, roots)
+    if source.table == table and not entry.get("map"):
+        return source
+    return Mapped(source, table, class_lookup(source.table, table, entry.get("map")))
+
+
+def _open(entry: dict[str, Any], table: ClassTable, roots: Roots) -> LabelledFrames:
+    kind = entry["data"]
+    if kind == "generated":
+        return GeneratedScenes(
+            entry["first_seed"],
+            entry["num_scenes"],
+            tuple(entry.get("size", (1024, 2048))),
+            table if table in (CAMVID, CITYSCAPES) and not entry.get("map") else CITYSCAPES,
+        )
+    root = _root(entry, roots)
+    if kind == "folders":
+        # Paths of their own may stand in the recipe; those of a data set lie below its root.
+        base = root or Path()
+        return Folders(
+            base / entry["images"],
+            base / entry["labels"],
+            load_table(base / entry["table"]),
+            str(entry.get("licence", "not stated")),
+        )
+    if root is None:
+        raise UserError(f"the recipe names {kind} data: give its folder as --root")
+    if kind == "camvid":
+        return CamVid(root, entry["split"])
+    return Cityscapes(root, entry["split"], entry.get("quality", "fine"))
+
+
+def _root(entry: dict[str, Any], roots: Roots) -> Path | None:
+    if "root" in entry:
+        return Path(entry["root"])
+    return roots.get(entry["data"]) if isinstance(roots, Mapping) else roots

@@ -1,0 +1,61 @@
+"""What a training starts from: weights, class weights, the mode of its layers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import nn
+
+from contextnet_ros.files import UserError
+from contextnet_ros.network import ContextNet, WeightHeader
+from contextnet_ros.training.auxiliary import AuxiliaryHead, TrainedNetwork
+from contextnet_ros.training.datasets import LabelledFrames
+from contextnet_ros.training.recipe import Recipe
+
+
+def initial_model(
+    recipe: Recipe, header: WeightHeader, start: tuple[ContextNet, WeightHeader] | None
+) -> TrainedNetwork:
+    """The network that `header` describes, with the weights of `start` if given, and its head.
+
+    Raises UserError where `start` is another network or has other classes.
+    """
+    table = header.table
+    network = ContextNet(
+        table.num_classes, recipe.variant, recipe.dropout, width=recipe.width, ppm=recipe.ppm
+    )
+    if start is not None:
+        weights, found = start
+        if (found.network, found.table) != (header.network, table):
+            raise UserError(
+                f"init {recipe.init} is {found.network} with {found.table.name} classes, "
+                f"the recipe wants {header.network} with {table.name}"
+            )
+        network.load_state_dict(weights.state_dict())
+    auxiliary = AuxiliaryHead(network.context_channels, table.num_classes, recipe.dropout)
+    return TrainedNetwork(network, auxiliary)
+
+
+def class_weights(recipe: Recipe, sources: Sequence[LabelledFrames]) -> torch.Tensor | None:
+    """1 / ln(c + frequency) of each class over the shares of the data, with a mean of one."""
+    if recipe.class_weights is None:
+        return None
+    classes = sources[0].table.num_classes
+    counts = np.zeros(classes)
+    for entry, source in zip(recipe.train, sources, strict=True):
+        labels = (source.label(index) for index in range(len(source)))
+        seen = sum(np.bincount(label.ravel(), minlength=256) for label in labels)
+        counts += np.asarray(seen)[:classes] / np.sum(seen) * entry["share"]
+    weights = 1 / np.log(recipe.class_weights + counts / counts.sum())
+    return torch.tensor(weights / weights.mean(), dtype=torch.float32)
+
+
+def training_mode(model: nn.Module, freeze_normalization: bool) -> None:
+    """Training mode; with frozen normalization its statistics stay, and are used, as they are."""
+    model.train()
+    if freeze_normalization:
+        for module in model.modules():
+            if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                module.eval()

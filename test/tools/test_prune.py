@@ -1,0 +1,41 @@
+"""contextnet-prune as a user calls it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from contextnet_ros.labels import CAMVID
+from contextnet_ros.network import ContextNet, WeightHeader, load_weights, save_weights
+from contextnet_ros.tools import prune
+
+
+@pytest.fixture
+def wide(tmp_path: Path) -> Path:
+    path = tmp_path / "wide.safetensors"
+    header = WeightHeader(CAMVID, "cn14-160", 2.0, scores=[{"miou_percent": 50.0}])
+    save_weights(path, ContextNet(11, "cn14-160", width=2.0), header)
+    return path
+
+
+def test_a_pruned_file_loads_without_the_scores_of_the_wide_one(
+    wide: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    target = tmp_path / "narrow.safetensors"
+    assert prune.main(["--model", str(wide), "--width", "1.25", "-o", str(target)]) == 0
+    network, header = load_weights(target)
+    assert (network.variant, network.width, header.scores) == ("cn14-160", 1.25, [])
+    assert f"--set width=1.25 --set init={target}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("width", ["2", "3", "0"])
+def test_a_width_that_is_none_is_told_in_one_line(
+    wide: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], width: str
+) -> None:
+    target = tmp_path / "narrow.safetensors"
+    assert prune.main(["--model", str(wide), "--width", width, "-o", str(target)]) == 1
+    error = capsys.readouterr().err
+    assert f"width {width}" in error
+    assert len(error.splitlines()) == 1
+    assert not target.exists()

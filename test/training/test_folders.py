@@ -1,0 +1,234 @@
+"""Cityscapes and folders of users: what is read, and what a broken tree is told."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from contextnet_ros.files import UserError
+from contextnet_ros.labels import (
+    CAMVID,
+    CITYSCAPES,
+    CITYSCAPES_CATEGORIES,
+    CITYSCAPES_LABEL_IDS,
+    CITYSCAPES_TO_CAMVID,
+)
+from contextnet_ros.training import datasets
+from contextnet_ros.training.datasets import GeneratedScenes, InMemory, PairedFiles, ready
+from contextnet_ros.training.folders import Cityscapes, Folders
+from contextnet_ros.training.sources import open_data, parse_roots
+from contextnet_ros.training.tables import class_lookup, find_table, load_table
+
+TABLE = """
+name: farm
+classes:
+  - {name: field, color: [10, 200, 10], value: [3, 4]}
+  - {name: cow, color: [120, 60, 20], value: 7}
+  - {name: sky, color: [70, 130, 180], value: 2}
+ignore: [0, 255]
+"""
+
+
+@pytest.fixture
+def farm(tmp_path: Path) -> Path:
+    root = tmp_path / "farm"
+    for folder in ("images/north", "masks/north"):
+        (root / folder).mkdir(parents=True)
+    for index in range(2):
+        cv2.imwrite(str(root / f"images/north/p{index}.jpg"), np.full((8, 6, 3), 90, np.uint8))
+        mask = np.array([[0, 2, 3, 4, 7, 255]] * 8, np.uint8)
+        cv2.imwrite(str(root / f"masks/north/p{index}.png"), mask)
+    (root / "farm.yaml").write_text(TABLE)
+    return root
+
+
+def farm_entry(root: Path, **changes: object) -> dict[str, object]:
+    entry = {"data": "folders", "images": "images", "labels": "masks", "table": "farm.yaml"}
+    return {**entry, "root": str(root), **changes}
+
+
+def test_cityscapes_label_ids_become_train_ids(cityscapes: Path) -> None:
+    data = Cityscapes(cityscapes, "train")
+    assert data.table == CITYSCAPES
+    names = [data.name(index) for index in range(len(data))]
+    assert names == ["aachen_000000_000019", "aachen_000002_000019", "zurich_000001_000019"]
+    truths = list(GeneratedScenes(60, 3, (64, 96), CITYSCAPES))
+    for name, (image, label) in zip(names, data, strict=True):
+        made, truth = truths[int(name[7:13])]
+        np.testing.assert_array_equal(image, made)
+        np.testing.assert_array_equal(label[8:], truth[8:])
+        assert (label[:4, :16] == 255).all(), "static and caravan are not scored"
+
+
+def test_instances_come_with_the_label_and_are_optional(cityscapes: Path) -> None:
+    data = Cityscapes(cityscapes, "val")
+    instances = data.instances(0)
+    assert instances is not None
+    assert instances.max() > 24_000
+    for path in cityscapes.rglob("*_instanceIds.png"):
+        path.unlink()
+    assert data.instances(0) is None
+
+
+def test_coarse_labels_are_read_where_asked(cityscapes: Path) -> None:
+    for path in list((cityscapes / "gtFine").rglob("*_labelIds.png")):
+        coarse = Path(str(path).replace("gtFine", "gtCoarse"))
+        coarse.parent.mkdir(parents=True, exist_ok=True)
+        path.rename(coarse)
+    assert len(Cityscapes(cityscapes, "train", "coarse")) == 3
+    with pytest.raises(UserError, match="'rough' is unknown; choose fine or coarse"):
+        Cityscapes(cityscapes, "train", "rough")
+
+
+def test_what_a_cityscapes_tree_lacks_is_counted_with_an_example(cityscapes: Path) -> None:
+    next((cityscapes / "gtFine/train/zurich").glob("*labelIds.png")).unlink()
+    next((cityscapes / "leftImg8bit/train/aachen").glob("*0002*.png")).unlink()
+    with pytest.raises(UserError) as caught:
+        Cityscapes(cityscapes, "train")
+    message = str(caught.value)
+    assert "1 pairs found" in message
+    assert "1 labels missing, for example that of" in message
+    assert "zurich_000001_000019_leftImg8bit.png" in message
+    assert "1 images missing" in message
+    assert "\n" not in message
+
+
+def test_a_missing_cityscapes_folder_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"leftImg8bit/train does not exist: .*--root"):
+        Cityscapes(tmp_path, "train")
+
+
+def test_a_label_id_that_cityscapes_does_not_have_is_named(cityscapes: Path) -> None:
+    path = next((cityscapes / "gtFine/val/zurich").glob("*labelIds.png"))
+    label = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+    label[0, :3] = 77
+    cv2.imwrite(str(path), label)
+    with pytest.raises(UserError, match=r"zurich.*holds the value 77 at 3 pixels"):
+        Cityscapes(cityscapes, "val").check()
+
+
+def test_a_mask_with_colours_is_refused(cityscapes: Path) -> None:
+    path = next((cityscapes / "gtFine/val/zurich").glob("*labelIds.png"))
+    cv2.imwrite(str(path), np.zeros((64, 96, 3), np.uint8))
+    with pytest.raises(UserError, match=r"uint8 \(64, 96, 3\): a label has one byte a pixel"):
+        Cityscapes(cityscapes, "val").check()
+
+
+def test_large_data_stays_on_disk_and_is_checked_there(
+    cityscapes: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert isinstance(ready(Cityscapes(cityscapes, "train")), InMemory)
+    monkeypatch.setattr(datasets, "KEPT_BYTES", 1000)
+    source = ready(Cityscapes(cityscapes, "train"))
+    assert isinstance(source, PairedFiles)
+    path = next((cityscapes / "leftImg8bit/train/zurich").glob("*.png"))
+    cv2.imwrite(str(path), np.zeros((10, 20, 3), np.uint8))
+    with pytest.raises(UserError, match=r"zurich.*\(10, 20\), its label \(64, 96\)"):
+        ready(Cityscapes(cityscapes, "train"))
+
+
+def test_folders_follow_their_class_table(farm: Path) -> None:
+    data = open_data(farm_entry(farm), load_table(farm / "farm.yaml").table, None)
+    assert isinstance(data, Folders)
+    assert len(data) == 2
+    np.testing.assert_array_equal(data[0][1][0], [255, 2, 0, 0, 1, 255])
+    assert data.licence == "not stated"
+
+
+def test_folders_with_an_unknown_value_or_a_lone_file_are_refused(farm: Path) -> None:
+    table = load_table(farm / "farm.yaml").table
+    path = farm / "masks/north/p1.png"
+    cv2.imwrite(str(path), np.full((8, 6), 9, np.uint8))
+    with pytest.raises(UserError, match=r"p1\.png holds the value 9 at 48 pixels; .*0, 2, 3, 4, 7"):
+        ready(open_data(farm_entry(farm), table, None))
+    path.unlink()
+    with pytest.raises(UserError, match=r"1 pairs found .*1 labels missing.*p1\.jpg"):
+        open_data(farm_entry(farm), table, None)
+    with pytest.raises(UserError, match="nowhere does not exist"):
+        open_data(farm_entry(farm, labels="nowhere"), table, None)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("name: cow", "name: field", "names a class twice"),
+        ("value: 7", "value: 4", "value 4 is claimed twice"),
+        ("value: 7", "value: 300", "300 is no byte"),
+        ("[70, 130, 180]", "[70, 130, 280]", "no colour"),
+        ("classes:", "clases:", "lacks 'classes'"),
+        ("classes:", "classes: [", "no YAML"),
+    ],
+)
+def test_a_broken_class_table_is_refused(farm: Path, old: str, new: str, message: str) -> None:
+    path = farm / "farm.yaml"
+    path.write_text(TABLE.replace(old, new, 1))
+    with pytest.raises(UserError, match=message) as caught:
+        load_table(path)
+    assert "farm.yaml" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_mixture_comes_in_the_recipes_classes(cityscapes: Path, camvid: Path) -> None:
+    roots = parse_roots([f"cityscapes={cityscapes}", f"camvid={camvid}"])
+    mapped = open_data({"data": "cityscapes", "split": "val"}, CAMVID, roots)
+    plain = Cityscapes(cityscapes, "val")
+    assert mapped.table == open_data({"data": "camvid", "split": "val"}, CAMVID, roots).table
+    for index in range(2):
+        np.testing.assert_array_equal(mapped[index][1], CITYSCAPES_TO_CAMVID[plain[index][1]])
+        np.testing.assert_array_equal(mapped.label(index), mapped[index][1])
+
+
+def test_a_map_says_what_names_do_not(farm: Path) -> None:
+    entry = farm_entry(farm, map={"field": "tree", "cow": None})
+    data = open_data(entry, CAMVID, None)
+    tree, sky = CAMVID.names.index("tree"), CAMVID.names.index("sky")
+    np.testing.assert_array_equal(data[0][1][0], [255, sky, tree, tree, 255, 255])
+
+
+def test_a_class_without_a_match_is_named_with_the_remedy() -> None:
+    with pytest.raises(UserError, match=r"'pavement' of camvid has no match in cityscapes.*map:"):
+        class_lookup(CAMVID, CITYSCAPES)
+    with pytest.raises(UserError, match="'cow', which is no class of camvid"):
+        class_lookup(CAMVID, CITYSCAPES, {"cow": None})
+
+
+def test_generated_scenes_serve_any_table_through_a_map(farm: Path) -> None:
+    names = {name: None for name in CITYSCAPES.names if name != "sky"}
+    entry = {"data": "generated", "first_seed": 1, "num_scenes": 1, "size": [48, 64], "map": names}
+    label = open_data(entry, find_table(str(farm / "farm.yaml")), None)[0][1]
+    truth = GeneratedScenes(1, 1, (48, 64), CITYSCAPES)[0][1]
+    np.testing.assert_array_equal(label == 2, truth == CITYSCAPES.names.index("sky"))
+
+
+def test_roots_say_whose_they_are() -> None:
+    assert parse_roots([]) is None
+    assert parse_roots(["data"]) == Path("data")
+    assert parse_roots(["camvid=a", "cityscapes=b"]) == {
+        "camvid": Path("a"),
+        "cityscapes": Path("b"),
+    }
+    with pytest.raises(UserError, match="'kitti' is none of"):
+        parse_roots(["kitti=a"])
+    with pytest.raises(UserError, match="say whose"):
+        parse_roots(["a", "b"])
+
+
+def test_missing_roots_are_asked_for(tmp_path: Path) -> None:
+    for kind in ("camvid", "cityscapes"):
+        with pytest.raises(UserError, match="--root"):
+            open_data({"data": kind, "split": "train"}, CAMVID, None)
+    with pytest.raises(UserError, match="does not exist"):
+        open_data({"data": "camvid", "split": "train"}, CAMVID, tmp_path)
+
+
+def test_the_official_scripts_have_the_same_table() -> None:
+    official = pytest.importorskip("cityscapesscripts.helpers.labels")
+    scored = [official.trainId2label[train_id] for train_id in range(19)]
+    assert tuple(label.name for label in scored) == CITYSCAPES.names
+    assert tuple(label.color for label in scored) == CITYSCAPES.palette
+    assert tuple(label.id for label in scored) == CITYSCAPES_LABEL_IDS
+    for category, names in CITYSCAPES_CATEGORIES.items():
+        assert names == tuple(label.name for label in scored if label.category == category)

@@ -1,0 +1,85 @@
+"""TensorFlow's RMSprop against figures calculated by hand."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from contextnet_ros.training.optimizers import TensorFlowRMSprop
+
+
+def run(gradients: list[float], rates: list[float], start: float = 1.0, **options: float) -> float:
+    parameter = torch.nn.Parameter(torch.tensor([start], dtype=torch.float64))
+    optimizer = TensorFlowRMSprop([parameter], lr=rates[0], **options)
+    for gradient, rate in zip(gradients, rates, strict=True):
+        optimizer.param_groups[0]["lr"] = rate
+        parameter.grad = torch.tensor([gradient], dtype=torch.float64)
+        optimizer.step()
+    return float(parameter.detach())
+
+
+def test_one_step_by_hand() -> None:
+    # The square starts at 1: 0.9 x 1 + 0.1 x 2^2 = 1.3; the root is of 1.3 + 1.
+    assert run([2.0], [0.045]) == pytest.approx(1 - 0.045 * 2 / math.sqrt(2.3), abs=1e-12)
+
+
+def test_two_steps_by_hand_with_a_rate_that_falls() -> None:
+    # Step 1: square 1.3, buffer 0.1 x 2 / sqrt(2.3) = 0.131876.
+    # Step 2: square 0.9 x 1.3 + 0.1 x 1 = 1.27, buffer 0.9 x 0.131876 - 0.05 x 1 / sqrt(2.27).
+    # The rate of step 1 stays in the buffer: PyTorch's would scale all of it by 0.05.
+    first = 0.1 * 2 / math.sqrt(2.3)
+    second = 0.9 * first - 0.05 * 1 / math.sqrt(2.27)
+    assert first == pytest.approx(0.131876, abs=1e-6)
+    assert second == pytest.approx(0.085502, abs=1e-6)
+    assert run([2.0, -1.0], [0.1, 0.05]) == pytest.approx(1 - first - second, abs=1e-12)
+
+
+def test_many_steps_equal_the_formulas_in_numpy() -> None:
+    rng = np.random.default_rng(0)
+    gradients, rates = rng.normal(size=50), np.linspace(0.05, 0.001, 50)
+    square, buffer, value = 1.0, 0.0, 1.0
+    for gradient, rate in zip(gradients, rates, strict=True):
+        total = gradient + 0.01 * value
+        square = 0.8 * square + 0.2 * total**2
+        buffer = 0.7 * buffer + rate * total / math.sqrt(square + 0.5)
+        value -= buffer
+    options = {"discount": 0.8, "momentum": 0.7, "epsilon": 0.5, "weight_decay": 0.01}
+    assert run(list(gradients), list(rates), **options) == pytest.approx(value, abs=1e-12)
+
+
+def test_it_differs_from_pytorchs_with_the_papers_figures() -> None:
+    parameter = torch.nn.Parameter(torch.ones(1, dtype=torch.float64))
+    other = torch.optim.RMSprop([parameter], lr=0.045, alpha=0.9, momentum=0.9, eps=1)
+    parameter.grad = torch.full_like(parameter, 2.0)
+    other.step()
+    assert abs(float(parameter.detach()) - run([2.0], [0.045])) > 0.004
+
+
+def test_a_saved_state_goes_on_as_if_never_stopped() -> None:
+    def pair() -> tuple[torch.nn.Parameter, TensorFlowRMSprop]:
+        parameter = torch.nn.Parameter(torch.arange(3.0))
+        return parameter, TensorFlowRMSprop([parameter], lr=0.1)
+
+    def advance(parameter: torch.nn.Parameter, optimizer: TensorFlowRMSprop, step: int) -> None:
+        parameter.grad = torch.tensor([1.0, -2.0, 0.5]) * step
+        optimizer.step()
+
+    whole, stopped, resumed = pair(), pair(), pair()
+    for step in (1, 2):
+        advance(*whole, step)
+    advance(*stopped, 1)
+    resumed[0].data.copy_(stopped[0].data)
+    resumed[1].load_state_dict(stopped[1].state_dict())
+    advance(*resumed, 2)
+    assert torch.equal(whole[0], resumed[0])
+
+
+@pytest.mark.parametrize(
+    "options", [{"lr": -1}, {"discount": 1}, {"momentum": -0.1}, {"epsilon": 0}]
+)
+def test_impossible_settings_are_named(options: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match=f"{next(iter(options))} "):
+        TensorFlowRMSprop([torch.nn.Parameter(torch.ones(1))], **{"lr": 0.1, **options})
