@@ -36,6 +36,8 @@ setup(
         "torch>=2.4",
         "tqdm",
     ],
+    # Several times the speed on a CPU, and contextnet-export.
+    extras_require={"fast": ["onnx>=1.12", "onnxruntime>=1.12"]},
     data_files=[
         ("share/ament_index/resource_index/packages", [f"resource/{PACKAGE}"]),
         (f"share/{PACKAGE}", ["package.xml"]),
@@ -47,7 +49,9 @@ setup(
         "console_scripts": [
             "segment_node = contextnet_ros.ros.segment_node:main",
             "contextnet-bag-make = contextnet_ros.ros.bag_make:main",
+            "contextnet-bench = contextnet_ros.tools.bench:main",
             "contextnet-eval = contextnet_ros.tools.evaluate:main",
+            "contextnet-export = contextnet_ros.tools.export:main",
             "contextnet-prune = contextnet_ros.tools.prune:main",
             "contextnet-segment = contextnet_ros.tools.segment:main",
             "contextnet-train = contextnet_ros.tools.train:main",

@@ -17,7 +17,9 @@ ROOT = resource_dir("config").parent
 COMMANDS = {
     "segment_node",
     "contextnet-bag-make",
+    "contextnet-bench",
     "contextnet-eval",
+    "contextnet-export",
     "contextnet-prune",
     "contextnet-segment",
     "contextnet-train",

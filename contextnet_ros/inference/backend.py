@@ -1,4 +1,4 @@
-"""What runs the network: normalized images in, stride-8 logits out."""
+"""What runs the network: the bytes of a frame in, stride-8 logits out."""
 
 from __future__ import annotations
 
@@ -6,25 +6,34 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
+import numpy as np
+import numpy.typing as npt
 import torch
 
 from contextnet_ros.files import UserError
-from contextnet_ros.network import ContextNet, fold_batch_norm
+from contextnet_ros.inference.preprocess import Normalizer
+from contextnet_ros.network import ContextNet, WeightHeader, fold_batch_norm
 from contextnet_ros.provenance import usable_cpus
 
+BACKENDS = ("auto", "torch", "onnxruntime")
 PRECISIONS = {"float32": torch.float32, "float16": torch.float16}
 
 
 class Backend(Protocol):
-    """Runs one folded network on one device."""
+    """Runs one folded network on one device.
+
+    `note`: what is missing for a faster one, empty where nothing is.
+    """
 
     name: str
     device: torch.device
     precision: str
     num_threads: int
+    note: str
 
-    def coarse_logits(self, images: torch.Tensor) -> torch.Tensor:
-        """Normalized host images (1, 3, H, W) float32 -> logits (C, H / 8, W / 8) on the device."""
+    def coarse_logits(self, frame: npt.NDArray[np.uint8]) -> torch.Tensor:
+        """BGR bytes (H, W, 3) of the network's size, contiguous -> logits (C, h, w) on the device,
+        of the frame padded to multiples of the variant's."""
 
 
 class TorchBackend:
@@ -36,8 +45,17 @@ class TorchBackend:
     name = "torch"
 
     def __init__(
-        self, network: ContextNet, device: torch.device, precision: str, num_threads: int
+        self,
+        network: ContextNet,
+        header: WeightHeader,
+        device: torch.device,
+        precision: str,
+        num_threads: int,
+        note: str = "",
     ) -> None:
+        self.note = note
+        self._header = header
+        self._normalize: tuple[tuple[int, ...], Normalizer] | None = None
         self.device = device
         self.precision = precision
         self.num_threads = num_threads
@@ -46,7 +64,11 @@ class TorchBackend:
         # torch's type hints leave this form of `to` out.
         self._network: ContextNet = folded.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
-    def coarse_logits(self, images: torch.Tensor) -> torch.Tensor:
+    def coarse_logits(self, frame: npt.NDArray[np.uint8]) -> torch.Tensor:
+        if self._normalize is None or self._normalize[0] != frame.shape:
+            height, width = frame.shape[:2]
+            self._normalize = frame.shape, Normalizer(height, width, self._header)
+        images = self._normalize[1](frame)
         with torch.inference_mode(), _threads(self.num_threads):
             logits: torch.Tensor = self._network.coarse_logits(images.to(self.device, self._dtype))[
                 0
@@ -55,6 +77,57 @@ class TorchBackend:
                 # Otherwise the network's time would be counted where its result is first read.
                 torch.cuda.current_stream(self.device).synchronize()
             return logits
+
+
+def make_backend(
+    name: str,
+    network: ContextNet,
+    header: WeightHeader,
+    device: torch.device,
+    precision: str,
+    num_threads: int,
+) -> Backend:
+    """Return the backend of a name in BACKENDS; "auto" is the fastest measured on `device`, or
+    torch with a note of what is missing for that one.
+
+    Raises UserError for an unknown name, and for a backend that can't be had here.
+    """
+    if name not in BACKENDS:
+        raise UserError(f"backend {name!r} is unknown: choose {', '.join(BACKENDS)}")
+    note = ""
+    if name != "torch" and device.type == "cpu":
+        try:
+            # Imported here: an optional dependency.
+            from contextnet_ros.inference.onnx_backend import OnnxRuntimeBackend
+        except ImportError as error:
+            remedy = onnx_remedy()
+            if name == "onnxruntime":
+                raise UserError(
+                    f"backend 'onnxruntime' can't be had ({error}): {remedy}, or choose torch"
+                ) from error
+            note = f"for several times the speed: {remedy} (now: {error})"
+        else:
+            if network.ppm:
+                if name == "onnxruntime":
+                    raise UserError(
+                        "backend 'onnxruntime' has no pyramid pooling: choose torch or auto"
+                    )
+                note = "ONNX Runtime has no pyramid pooling here"
+                return TorchBackend(network, header, device, precision, num_threads, note)
+            return OnnxRuntimeBackend(network, header, num_threads)
+    elif name == "onnxruntime":
+        raise UserError(
+            f"backend 'onnxruntime' is for the CPU, the device is {device}: choose device cpu, or "
+            "backend auto or torch"
+        )
+    return TorchBackend(network, header, device, precision, num_threads, note)
+
+
+def onnx_remedy() -> str:
+    """Return the command that installs what ONNX Runtime needs here."""
+    # Else pip would bring NumPy 2 to a ROS that was built against NumPy 1.
+    keeping = "" if int(np.__version__.split(".")[0]) >= 2 else " 'numpy<2'"
+    return f"pip install onnx onnxruntime{keeping}"
 
 
 def choose_device(name: str) -> torch.device:

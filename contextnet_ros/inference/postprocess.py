@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from contextnet_ros.inference.preprocess import Preprocessor
+from contextnet_ros.inference.preprocess import Resizer
 from contextnet_ros.inference.upsample import (
     Axis,
     confidence,
@@ -20,7 +20,7 @@ from contextnet_ros.network.variants import STRIDE
 class Postprocessor:
     """Upsample the logits of frames of one size: exact and sparse on the CPU, dense on a GPU."""
 
-    def __init__(self, height: int, width: int, preprocessor: Preprocessor) -> None:
+    def __init__(self, height: int, width: int, preprocessor: Resizer) -> None:
         self.rows = Axis.between(
             height, preprocessor.network_height, preprocessor.padded_height // STRIDE
         )

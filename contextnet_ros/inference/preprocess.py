@@ -45,30 +45,55 @@ def normalization_table(header: WeightHeader) -> npt.NDArray[np.float32]:
     return ((levels - header.mean) / header.std).astype(np.float32)[None]
 
 
-class Preprocessor:
-    """Resize, order the channels of, normalize and pad frames of one size, into one buffer.
+class Resizer:
+    """Resize frames of one size to what the network sees; it pads that to `multiple`."""
+
+    def __init__(self, height: int, width: int, size: NetworkSize, multiple: int) -> None:
+        self.network_height, self.network_width = size.resolve(height, width)
+        self.padded_height, self.padded_width = padded_size(
+            self.network_height, self.network_width, multiple
+        )
+        self._size = size
+
+    def __call__(self, image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+        """Return BGR bytes (network height, network width, 3), contiguous; the frame's own where
+        it has that size."""
+        # OpenCV reads no negative strides, as a flipped view has.
+        return resize_frame(np.ascontiguousarray(image), self._size)
+
+
+class Normalizer:
+    """Order the channels of, normalize and pad frames of one network size, into one buffer.
 
     The buffer is written again by the next frame.
     """
 
-    def __init__(self, height: int, width: int, size: NetworkSize, header: WeightHeader) -> None:
-        self.network_height, self.network_width = size.resolve(height, width)
-        self.padded_height, self.padded_width = padded_size(
-            self.network_height, self.network_width, VARIANTS[header.variant].size_multiple
-        )
-        self._size = size
+    def __init__(self, height: int, width: int, header: WeightHeader) -> None:
         self._swap = header.channel_order == "RGB"
         self._table = normalization_table(header)
         # The padding is zero after normalization, as the network's own; it is never written again.
-        buffer = np.zeros((self.padded_height, self.padded_width, 3), np.float32)
-        self._inside = buffer[: self.network_height, : self.network_width]
+        multiple = VARIANTS[header.variant].size_multiple
+        buffer = np.zeros((*padded_size(height, width, multiple), 3), np.float32)
+        self._inside = buffer[:height, :width]
         self._tensor = torch.from_numpy(buffer).permute(2, 0, 1)[None]
+
+    def __call__(self, frame: npt.NDArray[np.uint8]) -> torch.Tensor:
+        """Return float32 (1, 3, padded height, padded width), channels last, for BGR bytes."""
+        if self._swap:
+            frame = np.asarray(cv2.cvtColor(frame, cv2.COLOR_BGR2RGB))
+        cv2.LUT(frame, self._table, dst=self._inside)
+        return self._tensor
+
+
+class Preprocessor:
+    """Resize frames of one size and normalize them, into one buffer."""
+
+    def __init__(self, height: int, width: int, size: NetworkSize, header: WeightHeader) -> None:
+        self._resize = Resizer(height, width, size, VARIANTS[header.variant].size_multiple)
+        self._normalize = Normalizer(
+            self._resize.network_height, self._resize.network_width, header
+        )
 
     def __call__(self, image: npt.NDArray[np.uint8]) -> torch.Tensor:
         """Return float32 (1, 3, padded height, padded width), channels last, for a BGR frame."""
-        # OpenCV reads no negative strides, as a flipped view has.
-        resized = resize_frame(np.ascontiguousarray(image), self._size)
-        if self._swap:
-            resized = np.asarray(cv2.cvtColor(resized, cv2.COLOR_BGR2RGB))
-        cv2.LUT(resized, self._table, dst=self._inside)
-        return self._tensor
+        return self._normalize(self._resize(image))

@@ -17,15 +17,15 @@ import torch
 from contextnet_ros.files import UserError, resource_dir
 from contextnet_ros.inference.backend import (
     Backend,
-    TorchBackend,
     choose_device,
     choose_precision,
     choose_threads,
+    make_backend,
 )
 from contextnet_ros.inference.overlay import DEFAULT_OPACITY, OverlayBlender
 from contextnet_ros.inference.postprocess import Postprocessor
-from contextnet_ros.inference.preprocess import Preprocessor, check_frame
-from contextnet_ros.network import ContextNet, NetworkSize, WeightHeader, load_weights
+from contextnet_ros.inference.preprocess import Resizer, check_frame
+from contextnet_ros.network import VARIANTS, ContextNet, NetworkSize, WeightHeader, load_weights
 from contextnet_ros.provenance import resident_bytes
 
 OUTPUTS = ("label", "overlay", "confidence")
@@ -55,8 +55,9 @@ class Segmenter:
     `device`: "auto" (a GPU if there is one), "cpu", "cuda", "cuda:N". `precision`: "auto" (float16
     on a GPU, float32 on a CPU), "float32", "float16". `network_size`: as in the weight file, or
     None to follow its header. `outputs`: of "label", "overlay" and "confidence"; the label is
-    always there. `num_threads`: of the CPU, None for all that the process may use. Raises UserError
-    for a value that isn't possible here.
+    always there. `num_threads`: of the CPU, None for all that the process may use. `backend`:
+    "auto" (the fastest measured on the device, of those installed), "torch", "onnxruntime". Raises
+    UserError for a value that isn't possible here.
     """
 
     def __init__(
@@ -70,6 +71,7 @@ class Segmenter:
         *,
         overlay_opacity: float = DEFAULT_OPACITY,
         num_threads: int | None = None,
+        backend: str = "auto",
         name: str = "network",
     ) -> None:
         self.name = name
@@ -77,8 +79,13 @@ class Segmenter:
         self.network_size = _network_size(network_size, header)
         self.outputs = _outputs(outputs)
         chosen = choose_device(device)
-        self._backend: Backend = TorchBackend(
-            network, chosen, choose_precision(precision, chosen), choose_threads(num_threads)
+        self._backend: Backend = make_backend(
+            backend,
+            network,
+            header,
+            chosen,
+            choose_precision(precision, chosen),
+            choose_threads(num_threads),
         )
         self._blender = OverlayBlender(header.table, overlay_opacity)
         self._plans: OrderedDict[tuple[int, int], _Plan] = OrderedDict()
@@ -95,6 +102,7 @@ class Segmenter:
         *,
         overlay_opacity: float = DEFAULT_OPACITY,
         num_threads: int | None = None,
+        backend: str = "auto",
     ) -> Segmenter:
         """Make a Segmenter of a shipped model's name or a weight file's path.
 
@@ -111,6 +119,7 @@ class Segmenter:
             outputs,
             overlay_opacity=overlay_opacity,
             num_threads=num_threads,
+            backend=backend,
             name=path.stem,
         )
 
@@ -118,6 +127,11 @@ class Segmenter:
     def device(self) -> torch.device:
         """The device that runs the network."""
         return self._backend.device
+
+    @property
+    def backend(self) -> str:
+        """The name of what runs the network, "torch" or "onnxruntime"."""
+        return self._backend.name
 
     @property
     def precision(self) -> str:
@@ -146,9 +160,9 @@ class Segmenter:
         with self._lock:
             plan = self._plan(image.shape[0], image.shape[1])
             start = time.perf_counter()
-            images = plan.preprocess(image)
+            seen = plan.preprocess(image)
             prepared = time.perf_counter()
-            logits = self._backend.coarse_logits(images)
+            logits = self._backend.coarse_logits(seen)
             computed = time.perf_counter()
             label = plan.postprocess.label(logits)
             confidence = plan.postprocess.confidence(logits) if "confidence" in wanted else None
@@ -186,13 +200,15 @@ class Segmenter:
             f"model {self.name} ({self.header.network}, {table.num_classes} {table.name} classes, "
             f"data licence: {self.header.data_licence}), network size {self.network_size}, "
             f"{backend.name} on {backend.device}, {backend.precision}, threads: "
-            f"{backend.num_threads}"
+            f"{backend.num_threads}{backend.note and '; '}{backend.note}"
         )
 
     def _plan(self, height: int, width: int) -> _Plan:
         plan = self._plans.pop((height, width), None)
         if plan is None:
-            preprocess = Preprocessor(height, width, self.network_size, self.header)
+            preprocess = Resizer(
+                height, width, self.network_size, VARIANTS[self.header.variant].size_multiple
+            )
             plan = _Plan(preprocess, Postprocessor(height, width, preprocess))
         self._plans[height, width] = plan
         while len(self._plans) > _KEPT_SIZES:
@@ -204,7 +220,7 @@ class Segmenter:
 class _Plan:
     """What is kept for frames of one size."""
 
-    preprocess: Preprocessor
+    preprocess: Resizer
     postprocess: Postprocessor
 
 

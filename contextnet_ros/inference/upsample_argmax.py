@@ -3,9 +3,9 @@
 A cell is the block of frame pixels that interpolate between the same 2 x 2 logits. Every pixel's
 logits are a convex combination of the four corners', so a class that another one beats at all four
 corners can win nowhere in the cell. Where one class is left, the cell needs no interpolation;
-elsewhere only the classes left are evaluated, and mostly these are two. Rounding is monotone, so
-the label can differ from the dense computation's only where two interpolated logits round to the
-same number.
+elsewhere only the classes left are evaluated, and mostly these are two, of which the sign of the
+difference decides. The label can differ from the dense computation's only where two interpolated
+logits are within a rounding step of each other.
 """
 
 from __future__ import annotations
@@ -46,14 +46,21 @@ def upsample_argmax(logits: FloatArray, rows: Axis, columns: Axis) -> LabelArray
             for column in (left, right)
         ]
     )
-    possible = _possible_classes(corners, first[y, x], second[y, x])
+    winners = first[y, x], second[y, x]
+    possible = _possible_classes(corners, *winners)
     number = possible.sum(axis=0)
     for count in np.unique(number):
         same = np.flatnonzero(number == count)
         for start in range(0, len(same), _CHUNK):
             chosen = same[start : start + _CHUNK]
-            classes = np.nonzero(possible[:, chosen].T)[1].reshape(len(chosen), count).T
-            label = _evaluate(
+            if count == 2:
+                # The two winners themselves.
+                pair = [winner[chosen] for winner in winners]
+                classes = np.stack([np.minimum(*pair), np.maximum(*pair)]).astype(np.intp)
+            else:
+                classes = np.nonzero(possible[:, chosen].T)[1].reshape(len(chosen), count).T
+            evaluate = _evaluate_two if count == 2 else _evaluate
+            label = evaluate(
                 corners.reshape(4, -1).take(classes * len(y) + chosen, axis=1),
                 classes.astype(np.uint8),
                 rows.cell_weight[y[chosen]].T,
@@ -105,6 +112,20 @@ def _possible_classes(corners: FloatArray, *winners: LabelArray) -> npt.NDArray[
             beaten &= corner < corner[winner, cells]
         possible &= ~beaten
     return possible
+
+
+def _evaluate_two(
+    corners: FloatArray, classes: LabelArray, weight_y: FloatArray, weight_x: FloatArray
+) -> LabelArray:
+    """Return what `_evaluate` does, of two classes in ascending order."""
+    lead = corners[:, 1] - corners[:, 0]
+    rest_x, weight_y = 1 - weight_x, weight_y[:, None]
+    top = lead[0] * rest_x + lead[1] * weight_x
+    bottom = lead[2] * rest_x + lead[3] * weight_x
+    larger: LabelArray = np.negative((top * (1 - weight_y) > -bottom * weight_y).view(np.uint8))
+    larger &= classes[0] ^ classes[1]
+    larger ^= classes[0]
+    return larger
 
 
 def _evaluate(

@@ -2,7 +2,8 @@
 
 A document holds blocks between `<!-- KIND FILE ... -->` and `<!-- end -->`; what stands between
 is replaced. Kinds: `scores` (IoU per class, a column for each result of contextnet-eval), `demo`
-(what a demo.json says), `header` (recipe and licence out of a weight file).
+(what a demo.json says), `bench` and `paper` (rows of contextnet-bench; the paper's beside them),
+`header` (recipe and licence out of a weight file).
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import yaml
 
 from contextnet_ros.files import UserError, atomic_write, run_command
 from contextnet_ros.network import NetworkSize, count_parameters, load_weights
+from contextnet_ros.tools import bench_report
 
 _BLOCK = re.compile(r"(<!-- (?P<kind>\w+) (?P<files>[^>]+?) -->\n).*?(<!-- end -->)", re.DOTALL)
 
@@ -97,6 +99,37 @@ def demo_table(paths: Sequence[Path]) -> str:
     return "\n".join(lines) + "\n\n" + "\\\n".join(notes)
 
 
+def bench_table(paths: Sequence[Path]) -> str:
+    """Every row of benchmarks, and what could not be measured."""
+    parts = []
+    for path in paths:
+        result = json.loads(path.read_text())
+        parts.append(bench_report.table(result["rows"]))
+        lines = [
+            f"{missing['backend']} at {missing['size']} was not measured: {missing['reason']}"
+            for missing in result["unavailable"]
+        ]
+        parts.append("\\\n".join([*lines, bench_note(path, result)]))
+        parts.append(bench_report.roofline(result))
+    return "\n\n".join(part for part in parts if part)
+
+
+def bench_note(path: Path, result: dict[str, Any]) -> str:
+    """What a benchmark was measured on and how, in one line."""
+    return (
+        f"`{path.name}`: {result['different_frames']} {result['frames']} frames, "
+        f"{result['rounds']} turns of {result['turn']} frames, threads: {result['threads']}, "
+        f"network size {result['network_size']}; {measured(result)}"
+    )
+
+
+def paper_rows(paths: Sequence[Path]) -> str:
+    """Table 7's ContextNet rows beside those of one benchmark."""
+    (path,) = paths
+    result = json.loads(path.read_text())
+    return f"{bench_report.paper_table(result)}\n\n{bench_note(path, result)}"
+
+
 def header_block(paths: Sequence[Path]) -> str:
     """Size, licence and recipe that a weight file carries."""
     (path,) = paths
@@ -127,6 +160,8 @@ def _seen(size: NetworkSize) -> str:
 _KINDS: dict[str, Callable[[Sequence[Path]], str]] = {
     "scores": scores_table,
     "demo": demo_table,
+    "bench": bench_table,
+    "paper": paper_rows,
     "header": header_block,
 }
 

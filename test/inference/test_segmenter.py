@@ -4,6 +4,7 @@ import itertools
 import subprocess
 import sys
 import threading
+from copy import deepcopy
 from dataclasses import replace
 
 import cv2
@@ -13,7 +14,7 @@ import torch
 
 from contextnet_ros.files import UserError
 from contextnet_ros.inference import SegmentedFrame, Segmenter, list_models
-from contextnet_ros.inference.preprocess import Preprocessor
+from contextnet_ros.inference.preprocess import Normalizer
 from contextnet_ros.labels import CITYSCAPES
 from contextnet_ros.network import VARIANTS, ContextNet, WeightFileError, save_weights
 from contextnet_ros.network.contextnet import pad_to_multiple
@@ -21,9 +22,17 @@ from contextnet_ros.network.contextnet import pad_to_multiple
 ALL = ("label", "overlay", "confidence")
 
 
+@pytest.fixture(scope="module", params=["torch", "onnxruntime"])
+def backend(request):
+    if request.param == "onnxruntime":
+        pytest.importorskip("onnx")
+        pytest.importorskip("onnxruntime")
+    return request.param
+
+
 @pytest.fixture(scope="module")
-def segmenter(network, header):
-    return Segmenter(network, header, device="cpu")
+def segmenter(network, header, backend):
+    return Segmenter(network, header, device="cpu", backend=backend)
 
 
 def normalized(image, header):
@@ -66,7 +75,7 @@ def test_the_random_network_of_these_tests_uses_several_classes(segmenter, make_
     ],
 )
 def test_label_of_a_resized_frame_comes_from_the_network_at_that_size(
-    network, header, make_frame, size, network_size, seen, interpolation
+    network, header, make_frame, backend, size, network_size, seen, interpolation
 ):
     frame = make_frame(*size)
     resized = cv2.resize(frame, seen[::-1], interpolation=interpolation)
@@ -76,8 +85,8 @@ def test_label_of_a_resized_frame_comes_from_the_network_at_that_size(
         logits = torch.nn.functional.interpolate(
             coarse, size=size, mode="bilinear", align_corners=False
         )[0]
-    result = Segmenter(network, header, device="cpu", network_size=network_size)(frame)
-    assert_label_of(result.label, logits)
+    options = {"network_size": network_size, "backend": backend}
+    assert_label_of(Segmenter(network, header, device="cpu", **options)(frame).label, logits)
 
 
 def test_network_size_follows_the_header_unless_another_is_given(network, header, make_frame):
@@ -91,10 +100,10 @@ def test_network_size_follows_the_header_unless_another_is_given(network, header
     assert (from_header(frame).label != whole(frame).label).any()
 
 
-def test_channel_order_is_that_of_the_header(network, header, make_frame):
+def test_channel_order_is_that_of_the_header(network, header, make_frame, backend):
     frame = make_frame(64, 96)
     bgr = replace(header, channel_order="BGR")
-    label = Segmenter(network, bgr, device="cpu")(frame).label
+    label = Segmenter(network, bgr, device="cpu", backend=backend)(frame).label
     with torch.inference_mode():
         assert_label_of(label, network(normalized(frame, bgr))[0])
 
@@ -192,6 +201,7 @@ def test_another_kind_of_frame_is_refused_with_what_was_seen(segmenter, frame, s
         ("network_size", "half", "'half'.*scale"),
         ("overlay_opacity", 1.5, "1.5.*0 to 1"),
         ("num_threads", 0, "num_threads 0.*1 or more"),
+        ("backend", "tensorflow", "backend 'tensorflow'.*onnxruntime"),
     ],
 )
 def test_an_impossible_option_is_one_line_with_value_and_remedy(
@@ -235,11 +245,14 @@ def test_describe_is_one_line_with_all_that_runs(network, header):
         assert part in line
 
 
-def test_the_callers_network_and_thread_count_stay_as_they_were(network, header, make_frame):
+def test_the_callers_network_and_thread_count_stay_as_they_were(
+    network, header, make_frame, backend
+):
     weights = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     threads = torch.get_num_threads()
-    segmenter = Segmenter(network, header, device="cpu", num_threads=threads + 1)
-    segmenter(make_frame(64, 64))
+    Segmenter(network, header, device="cpu", num_threads=threads + 1, backend=backend)(
+        make_frame(64, 64)
+    )
     assert torch.get_num_threads() == threads
     for name, tensor in network.state_dict().items():
         torch.testing.assert_close(tensor, weights[name], rtol=0, atol=0)
@@ -286,23 +299,37 @@ def test_threads_that_share_a_segmenter_get_their_own_frames_results(segmenter, 
                 np.testing.assert_array_equal(one, other)
 
 
+def test_a_network_changed_after_it_was_given_changes_nothing(network, header, make_frame, backend):
+    changing = deepcopy(network)
+    segmenter = Segmenter(changing, header, device="cpu", backend=backend)
+    with torch.no_grad():
+        changing.classifier.weight.zero_()
+    frame = make_frame(64, 96)
+    expected = Segmenter(network, header, device="cpu", backend=backend)(frame).label
+    np.testing.assert_array_equal(segmenter(frame).label, expected)
+
+
 DIGEST = """
 import hashlib, sys
 import numpy as np
 from contextnet_ros.inference import Segmenter
 image = np.random.default_rng(0).integers(0, 256, (75, 101, 3), np.uint8)
-result = Segmenter.load(sys.argv[1], device="cpu")(image, ("label", "overlay", "confidence"))
+segmenter = Segmenter.load(sys.argv[1], device="cpu", backend=sys.argv[2])
+result = segmenter(image, ("label", "overlay", "confidence"))
 for array in (result.label, result.overlay, result.confidence):
     print(hashlib.sha256(array.tobytes()).hexdigest())
 """
 
 
-def test_two_processes_give_the_same_bytes(network, header, tmp_path):
+def test_two_processes_give_the_same_bytes(network, header, tmp_path, backend):
     path = tmp_path / "weights.safetensors"
     save_weights(path, network, header)
     digests = [
         subprocess.run(
-            [sys.executable, "-c", DIGEST, str(path)], capture_output=True, text=True, check=True
+            [sys.executable, "-c", DIGEST, str(path), backend],
+            capture_output=True,
+            text=True,
+            check=True,
         ).stdout
         for _ in range(2)
     ]
@@ -328,28 +355,32 @@ def test_labels_on_a_gpu_agree_with_float32_on_the_cpu(network, header, make_fra
 
 def test_padding_of_the_input_is_the_networks_own(header, make_frame):
     frame = make_frame(75, 101)
-    preprocess = Preprocessor(75, 101, header.network_size, header)
-    preprocess(make_frame(75, 101, seed=9))
+    normalize = Normalizer(75, 101, header)
+    normalize(make_frame(75, 101, seed=9))
     expected = pad_to_multiple(normalized(frame, header), VARIANTS[header.variant].size_multiple)
-    ours = preprocess(frame)
+    ours = normalize(frame)
     assert ours.is_contiguous(memory_format=torch.channels_last)
     torch.testing.assert_close(ours, expected, rtol=0, atol=1e-6)
 
 
-def test_nothing_depends_on_the_number_of_classes(header):
-    segmenter = Segmenter(ContextNet(19), replace(header, table=CITYSCAPES), device="cpu")
+def test_nothing_depends_on_the_number_of_classes(header, backend):
+    nineteen = replace(header, table=CITYSCAPES)
+    segmenter = Segmenter(ContextNet(19), nineteen, device="cpu", backend=backend)
     result = segmenter(np.zeros((32, 32, 3), np.uint8), outputs=ALL)
     assert result.label.max() < 19
 
 
 @pytest.mark.parametrize("variant", ["cn18", "cn12", "cn124"])
-def test_every_context_resolution_gives_the_networks_own_label(header, make_frame, variant):
+def test_every_context_resolution_gives_the_networks_own_label(
+    header, make_frame, backend, variant
+):
     torch.manual_seed(3)
     network = ContextNet(11, variant).eval()
     torch.nn.init.normal_(network.classifier.weight, std=0.3)
     frame = make_frame(75, 101)
     with torch.no_grad():
         expected = network(normalized(frame, header))[0].argmax(0).numpy()
-    segmenter = Segmenter(network, replace(header, variant=variant), device="cpu", num_threads=1)
+    options = {"device": "cpu", "num_threads": 1, "backend": backend}
+    segmenter = Segmenter(network, replace(header, variant=variant), **options)
     # Folding rounds otherwise than normalizing: a tie may fall the other way.
     assert (segmenter(frame).label == expected).mean() > 0.999

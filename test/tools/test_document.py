@@ -47,6 +47,30 @@ def test_a_dirty_tree_shows_in_the_document(tmp_path: Path) -> None:
     assert "commit 0123456789ab-dirty" in filled
 
 
+def test_benchmarks_give_every_row_and_what_was_not_measured(tmp_path: Path) -> None:
+    row = {
+        "network": "cn14", "backend": "torch", "runs": "torch 9.9", "mode": "sequential",
+        "precision": "float32", "outputs": ["label"], "height": 1024, "width": 2048, "fps": 0.8,
+        "p50_ms": 1250.04, "p99_ms": 1300.0, "ratio_to_ours": 9.87, "stage_ms": None,
+        "multiply_adds": 5e9, "peak_host_bytes": 7e8, "peak_device_bytes": None,
+        "label_agreement": 1.0,
+    }  # fmt: skip
+    result = {
+        "provenance": RESULT["provenance"], "device_type": "cpu", "threads": 2,
+        "network_size": "frame", "frames": "generated", "different_frames": 8, "rounds": 5,
+        "turn": 6, "ceilings": None, "rows": [row],
+        "unavailable": [{"backend": "openvino", "size": "1024x2048", "reason": "no such module"}],
+    }  # fmt: skip
+    (tmp_path / "b.json").write_text(json.dumps(result))
+    filled = document.fill("<!-- bench b.json -->\n<!-- end -->\n", tmp_path)
+    assert "| 1250.0 | 1300.0 | 9.87 |" in filled
+    assert "openvino at 1024x2048 was not measured: no such module" in filled
+    assert "8 generated frames, 5 turns of 6 frames, threads: 2" in filled
+    assert "a processor, 2 CPUs" in filled
+    filled = document.fill("<!-- paper b.json -->\n<!-- end -->\n", tmp_path)
+    assert "| 1024x2048 | sequential | 18.3 fps | not measured | not measured |" in filled
+
+
 def test_check_changes_nothing_and_fails_on_a_stale_figure(tmp_path: Path) -> None:
     (tmp_path / "r.json").write_text(json.dumps(RESULT))
     path = tmp_path / "d.md"
@@ -66,8 +90,9 @@ def test_a_block_that_can_not_be_filled_is_refused(tmp_path: Path, block: str) -
 
 
 def test_the_documents_hold_the_committed_figures() -> None:
-    documents = [ROOT / "README.md", *sorted((ROOT / "docs" / "models").glob("*.md"))]
-    assert len(documents) >= 3
+    documents = [ROOT / "README.md", ROOT / "docs" / "performance.md"]
+    documents += sorted((ROOT / "docs" / "models").glob("*.md"))
+    assert len(documents) >= 4
     for path in documents:
         text = path.read_text()
         assert document.fill(text, ROOT) == text, f"{path.name} is stale: run `make docs`"

@@ -1,0 +1,239 @@
+"""The folded network as an ONNX graph, written operator by operator with `onnx.helper`.
+
+The network is five operators (Conv, Clip, Add, AveragePool, Resize), so that no exporter is needed,
+whose output would change from one release of torch to the next.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+from onnx import TensorProto, helper
+from torch import nn
+
+from contextnet_ros import __version__
+from contextnet_ros.inference.onnx_nodes import Graph, pair, weights
+from contextnet_ros.network import ContextNet, WeightHeader, fold_batch_norm
+from contextnet_ros.network.contextnet import padded_size
+from contextnet_ros.network.variants import STRIDE
+
+METADATA_KEY = "contextnet"
+SOURCES = ("images", "pixels", "frame")
+TARGETS = ("logits", "full_logits", "label")
+
+
+def build_graph(
+    network: ContextNet,
+    header: WeightHeader,
+    size: tuple[int, int] | None = None,
+    source: str = "images",
+    target: str = "logits",
+) -> onnx.ModelProto:
+    """Make an ONNX model of a network (folded here), with what its users need to know in it.
+
+    `source`: "images", float32 (N, 3, H, W) normalized; "pixels", the same as (H, W, 3); "frame",
+    uint8 (H, W, 3) BGR, which the graph normalizes and pads. `target`: "logits", float32 (N, C,
+    H / 8, W / 8); "full_logits", (N, C, H, W) with the padding; "label", uint8 (N, H, W), or (H, W)
+    of pixels and frame. `size`: height and width of the input, None for any, N being 1 where it is
+    given. H and W divide by the network's `size_multiple`, but for a frame. Raises ValueError for
+    another source or target and for a size that the source can't have, TypeError for a network with
+    pyramid pooling.
+    """
+    if source not in SOURCES or target not in TARGETS:
+        raise ValueError(f"no graph leads from {source!r} to {target!r}: {SOURCES}, {TARGETS}")
+    multiple = network.size_multiple
+    if size is not None and source != "frame" and size != padded_size(*size, multiple):
+        raise ValueError(f"{source} of {size[0]} x {size[1]} do not divide by {multiple}")
+    if network.pyramid is not None:
+        raise TypeError("pyramid pooling has no ONNX form here")
+    folded = fold_batch_norm(network)
+    graph = Graph()
+    branches = [(folded.detail, 1), (folded.context, folded.context_scale)]
+    if folded.half_detail is not None:
+        branches.insert(1, (folded.half_detail, 2))
+    if source == "images":
+        features = [_branch(graph, branch, scale) for branch, scale in branches]
+    else:
+        features = _from_interleaved(graph, branches, header, size, source, multiple)
+    *detail, context = features
+    result = graph.classify(folded, detail, context)
+    if target == "full_logits":
+        result = graph.enlarge(result, STRIDE)
+    if target == "label":
+        result = _label(graph, result, source)
+    info = {
+        "package_version": __version__,
+        "variant": header.variant,
+        "classes": header.table.to_dict(),
+        "ignore_id": header.ignore_id,
+        "channel_order": header.channel_order,
+        "mean": header.mean,
+        "std": header.std,
+        "network_size": str(header.network_size),
+        "interpolation": header.network_size.interpolation,
+        "data_licence": header.data_licence,
+        "source": source,
+        "target": target,
+        "size": size,
+    }
+    return graph.model(
+        _source_info(source, size),
+        _target_info(source, target, size and padded_size(*size, multiple), size, folded),
+        result,
+        {METADATA_KEY: json.dumps(info)},
+    )
+
+
+def read_metadata(model: onnx.ModelProto) -> dict[str, Any]:
+    """Return what `build_graph` noted in a model; raises KeyError where it did not make it."""
+    noted = {entry.key: entry.value for entry in model.metadata_props}
+    found: dict[str, Any] = json.loads(noted[METADATA_KEY])
+    return found
+
+
+def _branch(graph: Graph, branch: nn.Sequential, scale: int) -> str:
+    """Add a branch that sees the images reduced by `scale`."""
+    if scale == 1:
+        return graph.module(branch, "images")
+    sides = [scale, scale]
+    pooled = graph.node("AveragePool", ["images"], kernel_shape=sides, strides=sides)
+    return graph.module(branch, pooled)
+
+
+def _from_interleaved(
+    graph: Graph,
+    branches: Sequence[tuple[nn.Sequential, int]],
+    header: WeightHeader,
+    size: tuple[int, int] | None,
+    source: str,
+    multiple: int,
+) -> list[str]:
+    """Add what leads from pixels or a frame to the features of the branches.
+
+    Nothing is transposed: an image of (H, W, 3) is one of a single channel, (H, 3 W), in which a
+    3 x 3 kernel is one of 3 x 9.
+    """
+    planes = graph.node("Unsqueeze", [source, graph.integers(0, 1)])
+    image = graph.node("Reshape", [planes, graph.integers(0, 0, 0, -1)])
+    # For each input channel of the network.
+    factor: npt.NDArray[np.float64] = np.ones(3)
+    if source == "frame":
+        image = _centred(graph, image, header, size, multiple)
+        factor = factor / (255 * np.asarray(header.std))
+    swap = source == "frame" and header.channel_order == "RGB"
+    features = []
+    for branch, scale in branches:
+        seen = image
+        if scale > 1:
+            # Averaged down the columns here, along the rows within the first convolution's kernel.
+            bands = graph.node("Reshape", [image, graph.integers(1, -1, scale, 0)])
+            means = graph.node("ReduceMean", [bands], axes=[2], keepdims=1)
+            seen = graph.node("Reshape", [means, graph.integers(1, 1, -1, 0)])
+        first, *rest = branch
+        features.append(graph.chain(rest, _first_unit(graph, first, seen, factor, swap, scale)))
+    return features
+
+
+def _centred(
+    graph: Graph, image: str, header: WeightHeader, size: tuple[int, int] | None, multiple: int
+) -> str:
+    """Add what leads from bytes (1, 1, H, 3 W) to values less their mean, padded.
+
+    The mean goes ahead of the padding, so that zeros outside mean what they do in training; the
+    division by 255 and the deviation is in the weights behind.
+    """
+    mean = 255 * np.asarray(header.mean)
+    if header.channel_order == "RGB":
+        mean = mean[::-1]
+    shape = graph.node("Shape", ["frame"])
+    width = graph.node("Slice", [shape, graph.integers(1), graph.integers(2)])
+    row = graph.node("Tile", [graph.floats("mean", mean), width])
+    values = graph.node("Sub", [graph.node("Cast", [image], to=TensorProto.FLOAT), row])
+    if size is not None and size == padded_size(*size, multiple):
+        return values
+    # ONNX's Mod of integers has the sign of the divisor, as Python's.
+    lack = graph.node("Mod", [graph.node("Neg", [shape]), graph.integers(multiple)])
+    lack = graph.node("Slice", [lack, graph.integers(0), graph.integers(2)])
+    ends = graph.node("Mul", [lack, graph.integers(1, 3)])
+    pads = graph.node("Concat", [graph.integers(0, 0, 0, 0, 0, 0), ends], axis=0)
+    return graph.node("Pad", [values, pads])
+
+
+def _first_unit(
+    graph: Graph,
+    unit: nn.Module,
+    image: str,
+    factor: npt.NDArray[np.float64],
+    swap: bool,
+    repeat: int,
+) -> str:
+    """Add a branch's first convolution and its activation on interleaved channels.
+
+    `repeat`: columns of the image that are averaged into one of the network's.
+    """
+    assert isinstance(unit, nn.Sequential)
+    convolution, activation = unit
+    assert isinstance(convolution, nn.Conv2d)
+    weight, bias = weights(convolution)
+    scaled = (weight * factor[:, None, None]).transpose(0, 2, 3, 1)
+    if swap:
+        scaled = scaled[..., ::-1]
+    wide = np.repeat(scaled, repeat, axis=2) / repeat
+    (stride_y, stride_x), (pad_y, pad_x) = pair(convolution.stride), pair(convolution.padding)
+    features = graph.convolution(
+        image,
+        wide.reshape(len(weight), 1, weight.shape[2], -1),
+        bias,
+        (stride_y, 3 * repeat * stride_x),
+        (pad_y, 3 * repeat * pad_x),
+    )
+    return graph.module(activation, features)
+
+
+def _label(graph: Graph, logits: str, source: str) -> str:
+    """Add what leads from logits to the label of the input's own size."""
+    wide = graph.enlarge(logits, STRIDE)
+    if source == "frame":
+        ends = graph.node(
+            "Slice", [graph.node("Shape", ["frame"]), graph.integers(0), graph.integers(2)]
+        )
+        wide = graph.node("Slice", [wide, graph.integers(0, 0), ends, graph.integers(2, 3)])
+    label = graph.node("ArgMax", [wide], axis=1, keepdims=0, select_last_index=0)
+    if source != "images":
+        label = graph.node("Squeeze", [label, graph.integers(0)])
+    return graph.node("Cast", [label], to=TensorProto.UINT8)
+
+
+def _source_info(source: str, size: tuple[int, int] | None) -> onnx.ValueInfoProto:
+    plane: list[int | str] = ["H", "W"] if size is None else list(size)
+    if source == "images":
+        return helper.make_tensor_value_info(
+            source, TensorProto.FLOAT, ["N" if size is None else 1, 3, *plane]
+        )
+    kind = TensorProto.UINT8 if source == "frame" else TensorProto.FLOAT
+    return helper.make_tensor_value_info(source, kind, [*plane, 3])
+
+
+def _target_info(
+    source: str,
+    target: str,
+    padded: tuple[int, int] | None,
+    size: tuple[int, int] | None,
+    network: ContextNet,
+) -> onnx.ValueInfoProto:
+    number: int | str = "N" if size is None and source == "images" else 1
+    if target == "label":
+        plane: list[int | str] = ["H", "W"] if size is None else list(size)
+        shape = [number, *plane] if source == "images" else plane
+        return helper.make_tensor_value_info(target, TensorProto.UINT8, shape)
+    grid: list[int | str] = ["h", "w"]
+    if padded is not None:
+        grid = [pixels // (STRIDE if target == "logits" else 1) for pixels in padded]
+    return helper.make_tensor_value_info(
+        target, TensorProto.FLOAT, [number, network.num_classes, *grid]
+    )

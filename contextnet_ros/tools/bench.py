@@ -1,0 +1,275 @@
+"""contextnet-bench: our speed and that of what a user would write instead, in turn in one run."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.metadata
+import itertools
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+from tqdm import tqdm
+
+from contextnet_ros.files import UserError, atomic_write, list_files, run_command
+from contextnet_ros.inference import OUTPUTS, model_path
+from contextnet_ros.inference.backend import choose_device, choose_threads
+from contextnet_ros.network import NetworkSize, load_weights
+from contextnet_ros.provenance import provenance
+from contextnet_ros.tools.bench_ceilings import ceilings, multiply_adds
+from contextnet_ros.tools.bench_pipelines import PIPELINES, Setting
+from contextnet_ros.tools.bench_report import (
+    PAPER_FPS,
+    Row,
+    add_ratios,
+    make_row,
+    paper_table,
+    plot,
+    table,
+)
+from contextnet_ros.tools.bench_worker import MODES, Unavailable, Worker
+from contextnet_ros.tools.evaluate import parse_size
+from contextnet_ros.tools.media import IMAGE_SUFFIXES, UnreadableError, read_image, write_image
+from contextnet_ros.training.datasets import FIRST_UNSEEN_SEED
+from contextnet_ros.training.scenes import render_frame
+
+PROG = "contextnet-bench"
+
+EXAMPLES = """examples:
+  contextnet-bench
+      every backend that is installed, from frame to label at 1024x2048
+  contextnet-bench --modes sequential pipelined kernel stages --sizes 512x1024 --backends ours torch
+  contextnet-bench --input ~/frames --json bench.json --plot bench.png
+  contextnet-bench --paper
+      the paper's Table 7 beside this machine
+
+modes: sequential hands over a frame when the label of the one before is there; pipelined streams
+them; kernel is the network alone; stages gives each stage. Each backend runs in a process of its
+own, in turn, on frames that change every time.
+"""
+
+
+def parser() -> argparse.ArgumentParser:
+    result = argparse.ArgumentParser(
+        prog=PROG,
+        description="Measure frames per second, milliseconds and memory of ours and its peers.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = result.add_argument
+    add("--model", nargs="+", default=["default"], help="names in models/, or weight files")
+    add("--backends", nargs="+", choices=PIPELINES, help="(default: all; with --paper ours)")
+    add("--modes", nargs="+", choices=MODES, help="(default: sequential, stages)")
+    add("--sizes", nargs="+", type=parse_size, help="HEIGHTxWIDTH of frames (default: 1024x2048)")
+    add("--outputs", nargs="+", choices=OUTPUTS, default=["label"], help="of ours; peers: label")
+    add("--precision", nargs="+", default=["auto"], help="auto, float32, float16")
+    add("--network-size", default="frame", help="of ours; peers: frame (default: %(default)s)")
+    add("--device", default="auto", help="auto, cpu or cuda (default: auto)")
+    add("--threads", type=int, help="of the CPU (default: all that this process may use)")
+    add("--input", type=Path, help="folder of images (default: generated street scenes)")
+    add("--frames", type=int, default=8, help="different frames to use (default: %(default)s)")
+    add("--rounds", type=int, default=5, help="turns of each backend (default: %(default)s)")
+    add("--turn", type=int, default=6, help="frames of one turn (default: %(default)s)")
+    add("--paper", action="store_true", help="print Table 7's ContextNet rows beside ours")
+    add("--json", type=Path, help="write header and rows to this file")
+    add("--plot", type=Path, help="draw the rows into this .png")
+    return result
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Entry point; returns the exit code."""
+    return run_command(lambda: _bench(parser().parse_args(argv)), PROG)
+
+
+def _bench(options: argparse.Namespace) -> int:
+    for name in ("frames", "rounds", "turn"):
+        if getattr(options, name) < 1:
+            raise UserError(f"--{name} {getattr(options, name)} is out of range: choose 1 or more")
+    if options.plot is not None and options.plot.suffix != ".png":
+        raise UserError(f"plot {options.plot} does not end in .png: name it so")
+    device = choose_device(options.device)
+    threads = choose_threads(options.threads)
+    sizes = options.sizes or (list(PAPER_FPS) if options.paper else list(PAPER_FPS)[:1])
+    modes = options.modes or (["sequential", "pipelined"] if options.paper else list(MODES[::3]))
+    backends = options.backends or (["ours"] if options.paper else list(PIPELINES))
+    rows: list[Row] = []
+    unavailable: list[dict[str, Any]] = []
+    with tempfile.TemporaryDirectory(prefix="contextnet-bench-") as folder:
+        for height, width in sizes:
+            frames = Path(folder) / f"{height}x{width}.npy"
+            np.save(frames, load_frames(options.input, options.frames, height, width))
+            for name, precision in itertools.product(options.model, options.precision):
+                settings = [
+                    Setting(
+                        backend=backend,
+                        weights=model_path(name),
+                        network_size=options.network_size,
+                        device=str(device),
+                        precision=precision,
+                        outputs=tuple(options.outputs) if backend == "ours" else ("label",),
+                        height=height,
+                        width=width,
+                        num_threads=threads,
+                    )
+                    for backend in backends
+                ]
+                rows += measure_in_turn(settings, modes, frames, options, unavailable)
+    add_ratios(rows)
+    result = {
+        "command": PROG,
+        **header(options, str(device), threads),
+        "ceilings": ceilings(threads) if device.type == "cpu" else None,
+        "rows": rows,
+        "unavailable": unavailable,
+    }
+    print(
+        f"{result['provenance']['device']}, threads: {threads}, network size {options.network_size}"
+    )
+    print(table(rows))
+    for missing in unavailable:
+        print(f"not measured: {missing['backend']} at {missing['size']}: {missing['reason']}")
+    if options.paper:
+        print(f"\n{paper_table(result)}")
+    if options.json is not None:
+        with atomic_write(options.json) as temporary:
+            temporary.write_text(json.dumps(result, indent=1) + "\n")
+    if options.plot is not None and rows:
+        write_image(options.plot, plot(rows))
+    return 0
+
+
+def measure_in_turn(
+    settings: Sequence[Setting],
+    modes: Sequence[str],
+    frames: Path,
+    options: argparse.Namespace,
+    unavailable: list[dict[str, Any]],
+) -> list[Row]:
+    """Return a row for each mode of each setting; they take turns, one at a time.
+
+    What can't run is noted in `unavailable`; raises UserError where ours can't.
+    """
+    rows = []
+    with ExitStack() as stack:
+        workers = []
+        # Compiling alone may take a minute.
+        for setting in tqdm(settings, desc="starting", delay=2, unit="backend"):
+            try:
+                worker = Worker(setting, frames)
+            except Unavailable as error:
+                if setting.backend == "ours":
+                    raise UserError(str(error)) from error
+                size = f"{setting.height}x{setting.width}"
+                reason = {"backend": setting.backend, "size": size, "reason": str(error)}
+                unavailable.append({**reason, "precision": setting.precision})
+                continue
+            stack.callback(worker.close)
+            workers.append(worker)
+        _compare_labels(workers)
+        measured: dict[tuple[int, str], dict[str, Any]] = {
+            (index, mode): {"frame_ms": [], "stage_ms": {}}
+            for index in range(len(workers))
+            for mode in modes
+        }
+        turns = [
+            (mode, index)
+            for _ in range(options.rounds)
+            for mode in modes
+            for index in range(len(workers))
+        ]
+        for mode, index in tqdm(turns, desc="measuring", delay=2, unit="turn"):
+            found = workers[index].turn(mode, options.turn)
+            measured[index, mode]["frame_ms"] += found["frame_ms"]
+            for stage, times in found["stage_ms"].items():
+                measured[index, mode]["stage_ms"].setdefault(stage, []).extend(times)
+        for index, worker in enumerate(workers):
+            memory = worker.memory()
+            setting = worker.setting
+            network, _ = load_weights(setting.weights)
+            seen = NetworkSize.parse(setting.network_size).resolve(setting.height, setting.width)
+            of_network = {
+                "network": network.variant,
+                "multiply_adds": multiply_adds(network, *seen),
+            }
+            for mode in modes:
+                row = {**measured[index, mode], **memory}
+                rows.append(make_row(setting, of_network, mode, worker.info, row))
+    return sorted(rows, key=lambda row: modes.index(row["mode"]))
+
+
+def _compare_labels(workers: Sequence[Worker]) -> None:
+    """Note in what they said of themselves the share of pixels labelled as plain PyTorch does."""
+    labels = {worker.setting.backend: worker.info.pop("label") for worker in workers}
+    for worker in workers:
+        worker.info["label_agreement"] = (
+            float((labels[worker.setting.backend] == labels["torch"]).mean())
+            if "torch" in labels
+            else None
+        )
+
+
+def load_frames(folder: Path | None, count: int, height: int, width: int) -> npt.NDArray[np.uint8]:
+    """Return `count` different frames of one size, uint8 (count, H, W, 3), generated or from a
+    folder; raises UserError for a folder that holds too few."""
+    if folder is None:
+        seeds = tqdm(range(FIRST_UNSEEN_SEED, FIRST_UNSEEN_SEED + count), desc="drawing", delay=2)
+        return np.stack([render_frame(seed, 0, height, width).image_bgr for seed in seeds])
+    if not folder.is_dir():
+        raise UserError(f"input {folder} is no folder: give one with images")
+    paths = list_files(folder, IMAGE_SUFFIXES)
+    if len(paths) < count:
+        raise UserError(
+            f"{folder} has {len(paths)} images, --frames asks for {count}: choose fewer"
+        )
+    try:
+        images = [read_image(path) for path in paths[:count]]
+    except UnreadableError as error:
+        raise UserError(str(error)) from error
+    return np.stack(
+        [
+            np.asarray(cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
+            for image in images
+        ]
+    )
+
+
+def header(options: argparse.Namespace, device: str, threads: int) -> dict[str, Any]:
+    """Return what was measured on what, as JSON holds it."""
+    origin = provenance(device)
+    for package in ("onnxruntime", "openvino"):
+        try:
+            origin["versions"][package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            origin["versions"][package] = None
+    return {
+        "provenance": origin,
+        "device_type": device.partition(":")[0],
+        "driver": _driver() if device.startswith("cuda") else None,
+        "threads": threads,
+        "network_size": options.network_size,
+        "frames": "generated" if options.input is None else "images",
+        "different_frames": options.frames,
+        "rounds": options.rounds,
+        "turn": options.turn,
+    }
+
+
+def _driver() -> str | None:
+    command = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.splitlines()[0].strip()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,184 @@
+"""Rows out of times; tables, the paper's figures beside ours and a plot out of rows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from contextnet_ros.tools.bench_pipelines import Setting
+
+Row = dict[str, Any]
+
+PAPER_FPS = {(1024, 2048): (18.3, 41.9), (512, 1024): (65.5, 136.2), (256, 512): (139.2, 299.5)}
+"""Table 7, ContextNet: frames per second on a Titan X (Maxwell) with transfers in sequence, and
+with kernels alone, which is what parallel transfers reach."""
+
+# BGR, one for each stage in the order they run.
+_STAGE_COLOURS = ((196, 160, 90), (90, 140, 60), (70, 110, 220), (160, 90, 160))
+
+
+def make_row(
+    setting: Setting,
+    of_network: dict[str, Any],
+    mode: str,
+    info: dict[str, Any],
+    measured: dict[str, Any],
+) -> Row:
+    """Return the row of what a pipeline took in one mode.
+
+    `of_network`: `network` and `multiply_adds`. `measured`: `frame_ms`, `stage_ms`, and the peaks
+    of memory.
+    """
+    times = np.asarray(measured["frame_ms"])
+    return {
+        **of_network,
+        "model": setting.weights.stem,
+        "backend": setting.backend,
+        "runs": info["runs"],
+        "mode": mode,
+        "precision": info["precision"],
+        "outputs": list(setting.outputs),
+        "height": setting.height,
+        "width": setting.width,
+        "frames": len(times),
+        "fps": 1e3 / float(times.mean()),
+        "p50_ms": float(np.median(times)),
+        "p99_ms": float(np.percentile(times, 99)),
+        "stage_ms": {k: float(np.median(v)) for k, v in measured["stage_ms"].items()} or None,
+        "peak_device_bytes": measured["peak_device_bytes"],
+        "peak_host_bytes": measured["peak_host_bytes"],
+        "label_agreement": info["label_agreement"],
+    }
+
+
+def add_ratios(rows: Sequence[Row]) -> None:
+    """Note in every row how many times our time its median is, in the same mode on the same
+    frames; None where ours was not measured."""
+    ours = {_group(row): row["p50_ms"] for row in rows if row["backend"] == "ours"}
+    for row in rows:
+        base = ours.get(_group(row))
+        row["ratio_to_ours"] = None if base is None else row["p50_ms"] / base
+
+
+def _group(row: Row) -> tuple[Any, ...]:
+    return row["model"], row["mode"], row["height"], row["width"]
+
+
+def table(rows: Sequence[Row]) -> str:
+    """Return the rows in Markdown, which a person reads as well."""
+    lines = [
+        "| network | size | mode | backend | runs | precision | fps | p50 ms | p99 ms | x ours "
+        "| stages, ms | host MB | device MB | labels |",
+        "|---|---|---|---|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    for row in rows:
+        ratio, agreement = row["ratio_to_ours"], row["label_agreement"]
+        stages = row["stage_ms"] or {}
+        outputs = "" if row["outputs"] == ["label"] else f" ({', '.join(row['outputs'])})"
+        cells = [
+            row["network"],
+            f"{row['height']}x{row['width']}",
+            row["mode"],
+            row["backend"] + outputs,
+            row["runs"],
+            row["precision"],
+            f"{row['fps']:.2f}",
+            f"{row['p50_ms']:.1f}",
+            f"{row['p99_ms']:.1f}",
+            "-" if ratio is None else f"{ratio:.2f}",
+            ", ".join(f"{name} {value:.1f}" for name, value in stages.items()) or "-",
+            _megabytes(row["peak_host_bytes"]),
+            _megabytes(row["peak_device_bytes"]),
+            "-" if agreement is None else f"{100 * agreement:.3f} %",
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def _megabytes(number: int | None) -> str:
+    return "-" if number is None else f"{number / 1e6:.0f}"
+
+
+def paper_table(result: dict[str, Any]) -> str:
+    """Return Table 7's ContextNet rows beside what was measured here, in Markdown."""
+    on_gpu = result["device_type"] == "cuda"
+    lines = [
+        "| size | mode | paper, Titan X (Maxwell) | here, GPU | here, CPU |",
+        "|---|---|---|---|---|",
+    ]
+    for (height, width), figures in PAPER_FPS.items():
+        for mode, paper in zip(("sequential", "pipelined"), figures, strict=True):
+            fps = [
+                row["fps"]
+                for row in result["rows"]
+                if (row["backend"], row["mode"], row["height"], row["width"], row["outputs"])
+                == ("ours", mode, height, width, ["label"])
+            ]
+            here = f"{fps[0]:.1f} fps" if fps else "not measured"
+            gpu, cpu = (here, "not measured") if on_gpu else ("not measured", here)
+            lines.append(f"| {height}x{width} | {mode} | {paper} fps | {gpu} | {cpu} |")
+    return "\n".join(lines)
+
+
+def roofline(result: dict[str, Any]) -> str:
+    """Return in Markdown how the network's time, by the rows of mode stages, stands to what the
+    machine can do at most; an empty text where that was not measured."""
+    most = result["ceilings"]
+    if most is None:
+        return ""
+    lines = [
+        f"Measured ceilings: {most['multiply_adds_per_s'] / 1e9:.0f} GMAC/s (a float32 matrix "
+        f"product), {most['copied_bytes_per_s'] / 1e9:.1f} GB/s read and written (a copy).",
+        "",
+        "| backend | size | network, ms | multiply-adds at the ceiling, ms | share |",
+        "|---|---|---|---|---|",
+    ]
+    for row in result["rows"]:
+        if row["mode"] == "stages":
+            least = 1e3 * row["multiply_adds"] / most["multiply_adds_per_s"]
+            took = row["stage_ms"]["network"]
+            lines.append(
+                f"| {row['backend']} | {row['height']}x{row['width']} | {took:.1f} | {least:.1f} "
+                f"({row['multiply_adds'] / 1e9:.2f} GMAC) | {100 * least / took:.0f} % |"
+            )
+    return "\n".join(lines)
+
+
+def plot(rows: Sequence[Row]) -> npt.NDArray[np.uint8]:
+    """Return a picture, BGR, with a bar of milliseconds for each row, its stages apart where they
+    were measured."""
+    bar, left, length, right = 26, 430, 560, 220
+    longest = max(row["p50_ms"] for row in rows)
+    height, width = 50 + (bar + 8) * len(rows) + 34, left + length + right
+    picture = np.full((height, width, 3), 255, np.uint8)
+    _write(picture, "milliseconds a frame, median (less is better)", (14, 28))
+    names = list(dict.fromkeys(name for row in rows for name in row["stage_ms"] or ()))
+    for index, row in enumerate(rows):
+        top = 50 + index * (bar + 8)
+        title = f"{row['backend']} {row['height']}x{row['width']} {row['mode']}"
+        _write(picture, title, (14, top + bar - 8))
+        stages = row["stage_ms"] or {"network": row["p50_ms"]}
+        end = 0.0
+        for name, value in stages.items():
+            start, end = end, end + value
+            colour = _STAGE_COLOURS[names.index(name) % 4 if name in names else 1]
+            corners = [(left + round(length * at / longest)) for at in (start, end)]
+            cv2.rectangle(picture, (corners[0], top), (corners[1], top + bar), colour, cv2.FILLED)
+        ratio = row["ratio_to_ours"]
+        note = f"{row['p50_ms']:.1f}" + ("" if ratio is None else f"  ({ratio:.2f} x ours)")
+        _write(picture, note, (left + round(length * row["p50_ms"] / longest) + 8, top + bar - 8))
+    for index, name in enumerate(names):
+        x = 14 + 190 * index
+        cv2.rectangle(
+            picture, (x, height - 26), (x + 18, height - 10), _STAGE_COLOURS[index % 4], cv2.FILLED
+        )
+        _write(picture, name, (x + 26, height - 12))
+    return picture
+
+
+def _write(picture: npt.NDArray[np.uint8], text: str, at: tuple[int, int]) -> None:
+    cv2.putText(picture, text, at, cv2.FONT_HERSHEY_SIMPLEX, 0.5, (30, 30, 30), 1, cv2.LINE_AA)

@@ -1,0 +1,149 @@
+"""One process for each pipeline of a benchmark, so that memory is its own and only one runs at a
+time."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import multiprocessing
+import os
+import time
+import traceback
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from contextnet_ros.files import UserError
+from contextnet_ros.tools.bench_pipelines import Pipeline, Setting, make_pipeline
+
+MODES = ("sequential", "pipelined", "kernel", "stages")
+_WARM_UP_FRAMES = 3
+
+
+class Unavailable(Exception):
+    """A pipeline that can't run here; str() is one line of why."""
+
+
+class Worker:
+    """A pipeline in a process of its own; it runs only while `turn` waits for it."""
+
+    def __init__(self, setting: Setting, frames: Path) -> None:
+        """Start it, warm it up; raises Unavailable where it can't run.
+
+        `frames`: an .npy file, uint8 (frames, H, W, 3).
+        """
+        self.setting = setting
+        context = multiprocessing.get_context("spawn")
+        self._connection, theirs = context.Pipe()
+        self._process = context.Process(target=_serve, args=(theirs, setting, frames), daemon=True)
+        self._process.start()
+        theirs.close()
+        self.info = self._answer()
+
+    def turn(self, mode: str, count: int) -> dict[str, Any]:
+        """Segment `count` frames; returns `frame_ms` and `stage_ms`, a list of each."""
+        self._connection.send((mode, count))
+        return self._answer()
+
+    def memory(self) -> dict[str, Any]:
+        """Return `peak_host_bytes` and `peak_device_bytes` (None without a GPU) so far."""
+        self._connection.send(("memory", 0))
+        return self._answer()
+
+    def close(self) -> None:
+        with contextlib.suppress(OSError):
+            self._connection.send(None)
+        self._process.join(10)
+        if self._process.is_alive():
+            self._process.kill()
+            self._process.join()
+        self._connection.close()
+
+    def _answer(self) -> dict[str, Any]:
+        try:
+            answer: dict[str, Any] = self._connection.recv()
+        except EOFError:
+            self._process.join()
+            answer = {"error": f"its process ended with code {self._process.exitcode}"}
+        if "error" in answer:
+            self.close()
+            raise Unavailable(answer["error"])
+        return answer
+
+
+def _serve(connection: Connection, setting: Setting, path: Path) -> None:
+    try:
+        # A process for each: OpenCV's threads are its own as well.
+        cv2.setNumThreads(setting.num_threads)
+        frames = np.load(path)
+        pipeline = make_pipeline(setting)
+        for frame in frames[:_WARM_UP_FRAMES]:
+            pipeline(frame)
+        label = pipeline(frames[0])
+        info = {"runs": pipeline.runs, "precision": pipeline.precision, "label": label}
+        connection.send(info)
+        following = itertools.cycle(frames)
+        while (order := connection.recv()) is not None:
+            mode, count = order
+            if mode == "memory":
+                connection.send(_memory())
+            else:
+                connection.send(measure(pipeline, mode, itertools.islice(following, count)))
+    except (EOFError, KeyboardInterrupt):
+        pass
+    except UserError as error:
+        connection.send({"error": str(error)})
+    # Whatever a backend raises where it can't run is the row's reason.
+    except Exception as error:
+        if os.environ.get("CONTEXTNET_BENCH_TRACEBACK"):
+            traceback.print_exc()
+        first = next(iter(str(error).strip().splitlines()), "")
+        connection.send({"error": f"{type(error).__name__}: {first}"})
+
+
+def measure(pipeline: Pipeline, mode: str, frames: Any) -> dict[str, Any]:
+    """Return the milliseconds of every frame, and of every stage where the mode has stages.
+
+    sequential: a frame is handed over when the label of the one before is there. pipelined: the
+    time between a label and the next. kernel: the network's stage alone. stages: each stage.
+    """
+    frame_ms: list[float] = []
+    stage_ms: dict[str, list[float]] = {}
+    if mode == "pipelined":
+        start = time.perf_counter()
+        for _ in pipeline.stream(frames):
+            now = time.perf_counter()
+            frame_ms.append((now - start) * 1e3)
+            start = now
+        return {"frame_ms": frame_ms, "stage_ms": stage_ms}
+    for frame in frames:
+        start = time.perf_counter()
+        pipeline(frame)
+        whole = (time.perf_counter() - start) * 1e3
+        frame_ms.append(pipeline.stage_ms["network"] if mode == "kernel" else whole)
+        if mode == "stages":
+            for stage, milliseconds in pipeline.stage_ms.items():
+                stage_ms.setdefault(stage, []).append(milliseconds)
+    return {"frame_ms": frame_ms, "stage_ms": stage_ms}
+
+
+def _memory() -> dict[str, Any]:
+    import torch
+
+    device = torch.cuda.max_memory_allocated() if torch.cuda.is_available() else None
+    return {"peak_host_bytes": peak_host_bytes(), "peak_device_bytes": device}
+
+
+def peak_host_bytes() -> int | None:
+    """Return the largest resident size of this process so far, libraries included; None where the
+    system doesn't say."""
+    # Not getrusage: that starts with the size of the process that forked this one.
+    try:
+        status = Path("/proc/self/status").read_text(encoding="utf-8")
+    except OSError:
+        return None
+    (line,) = (line for line in status.splitlines() if line.startswith("VmHWM"))
+    return int(line.split()[1]) * 1024

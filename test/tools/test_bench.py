@@ -1,0 +1,306 @@
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from contextnet_ros.labels import CAMVID
+from contextnet_ros.network import ContextNet, WeightHeader, load_weights, save_weights
+from contextnet_ros.tools import bench, bench_ceilings, bench_worker
+from contextnet_ros.tools.bench_ceilings import multiply_adds
+from contextnet_ros.tools.bench_pipelines import PIPELINES, Pipeline, Setting, make_pipeline
+from contextnet_ros.tools.bench_report import (
+    add_ratios,
+    make_row,
+    paper_table,
+    plot,
+    roofline,
+    table,
+)
+
+SIZE = (70, 100)
+OF_NETWORK = {"network": "cn14", "multiply_adds": 5 * 10**9}
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    torch.manual_seed(0)
+    network = ContextNet(11)
+    torch.nn.init.normal_(network.classifier.weight, std=100)
+    path = tmp_path_factory.mktemp("weights") / "random.safetensors"
+    save_weights(path, network, WeightHeader(table=CAMVID))
+    return path
+
+
+@pytest.fixture
+def setting(weights):
+    def make(backend="ours", **changes):
+        values = {
+            "backend": backend,
+            "weights": weights,
+            "network_size": "frame",
+            "device": "cpu",
+            "precision": "auto",
+            "outputs": ("label",),
+            "height": SIZE[0],
+            "width": SIZE[1],
+            "num_threads": 1,
+        }
+        return Setting(**{**values, **changes})
+
+    return make
+
+
+def frames(count=3):
+    return np.random.default_rng(0).integers(0, 256, (count, *SIZE, 3), np.uint8)
+
+
+def needs(backend):
+    for module in {"onnxruntime": ["onnx", "onnxruntime"], "openvino": ["onnx", "openvino"]}.get(
+        backend, []
+    ):
+        pytest.importorskip(module)
+
+
+# torch-compile is left out: it needs a C++ compiler and minutes; it differs in one line.
+@pytest.mark.parametrize("backend", sorted(set(PIPELINES) - {"torch-compile"}))
+def test_every_pipeline_gives_the_label_of_the_networks_full_size_logits(setting, weights, backend):
+    needs(backend)
+    (frame,) = frames(1)
+    network, header = load_weights(weights)
+    scaled = (frame[..., ::-1] / 255.0 - np.array(header.mean)) / np.array(header.std)
+    images = torch.from_numpy(scaled.astype(np.float32)).permute(2, 0, 1)[None]
+    with torch.inference_mode():
+        top = network(images)[0].topk(2, dim=0)
+    clear = (top.values[0] - top.values[1] > 1e-3 * top.values.abs().max()).numpy()
+    pipeline = make_pipeline(setting(backend))
+    label = pipeline(frame)
+    assert label.dtype == np.uint8
+    np.testing.assert_array_equal(label[clear], top.indices[0].numpy()[clear])
+    assert clear.mean() > 0.9
+    assert set(pipeline.stage_ms) == {"preprocess", "network", "postprocess"}
+    assert pipeline.precision == "float32"
+
+
+class Clockwork(Pipeline):
+    """Notes what it was given; its network's stage says 7 ms."""
+
+    runs, precision = "clockwork", "float32"
+
+    def __init__(self):
+        self.seen = []
+        self.streamed = 0
+
+    def __call__(self, frame):
+        self.seen.append(frame)
+        self.stage_ms = {"preprocess": 1.0, "network": 7.0}
+        return frame
+
+    def stream(self, frames):
+        for frame in frames:
+            self.streamed += 1
+            yield frame
+
+
+@pytest.mark.parametrize("mode", bench_worker.MODES)
+def test_each_mode_times_what_it_says(mode):
+    pipeline = Clockwork()
+    measured = bench_worker.measure(pipeline, mode, iter(["a", "b", "c"]))
+    assert len(measured["frame_ms"]) == 3
+    if mode == "pipelined":
+        assert (pipeline.streamed, pipeline.seen) == (3, [])
+    else:
+        assert pipeline.seen == ["a", "b", "c"]
+    if mode == "kernel":
+        assert measured["frame_ms"] == [7.0, 7.0, 7.0]
+    expected = {"preprocess": [1.0] * 3, "network": [7.0] * 3} if mode == "stages" else {}
+    assert measured["stage_ms"] == expected
+
+
+def test_a_worker_measures_in_a_process_of_its_own_and_ends(setting, tmp_path):
+    np.save(tmp_path / "frames.npy", frames())
+    worker = bench_worker.Worker(setting("torch"), tmp_path / "frames.npy")
+    assert worker.info["label"].shape == SIZE
+    assert len(worker.turn("sequential", 4)["frame_ms"]) == 4
+    memory = worker.memory()
+    assert memory["peak_host_bytes"] > 50e6
+    worker.close()
+    assert not worker._process.is_alive()
+
+
+def test_a_backend_that_can_not_run_is_unavailable_with_its_reason(setting, tmp_path):
+    np.save(tmp_path / "frames.npy", frames())
+    with pytest.raises(bench_worker.Unavailable, match=r"not at scale 0\.5"):
+        bench_worker.Worker(setting("torch", network_size="scale 0.5"), tmp_path / "frames.npy")
+    with pytest.raises(bench_worker.Unavailable, match="FileNotFoundError"):
+        bench_worker.Worker(setting("torch"), tmp_path / "nothing.npy")
+
+
+def row(setting, backend, times, mode="sequential", **stages):
+    info = {"runs": "x", "precision": "float32", "label_agreement": 1.0}
+    measured = {"frame_ms": times, "stage_ms": stages}
+    memory = {"peak_host_bytes": 10**8, "peak_device_bytes": None}
+    return make_row(setting(backend), OF_NETWORK, mode, info, {**measured, **memory})
+
+
+def test_a_row_holds_rate_median_p99_and_ratio(setting):
+    rows = [
+        row(setting, "ours", [10.0] * 98 + [20.0, 50.0], network=[3.0, 5.0, 4.0]),
+        row(setting, "torch", [40.0, 40.0, 70.0]),
+        row(setting, "torch", [9.0], mode="kernel"),
+    ]
+    add_ratios(rows)
+    assert rows[0]["fps"] == pytest.approx(100 * 1000 / 1050)
+    assert rows[0]["p50_ms"] == 10
+    assert 20 <= rows[0]["p99_ms"] <= 50
+    assert rows[0]["stage_ms"] == {"network": 4}
+    assert [r["ratio_to_ours"] for r in rows] == [1, 4, None]
+    assert "| torch |" in table(rows)
+    assert "| 4.00 |" in table(rows)
+
+
+def test_the_paper_stands_beside_what_was_measured_and_the_rest_is_not_measured(setting):
+    measured = row(lambda b: setting(b, height=1024, width=2048), "ours", [125.0])
+    result = {"device_type": "cpu", "rows": [measured]}
+    lines = paper_table(result).splitlines()
+    assert "| 1024x2048 | sequential | 18.3 fps | not measured | 8.0 fps |" in lines
+    assert "| 1024x2048 | pipelined | 41.9 fps | not measured | not measured |" in lines
+    assert "| 256x512 | pipelined | 299.5 fps | not measured | not measured |" in lines
+    on_gpu = paper_table({"device_type": "cuda", "rows": [measured]}).splitlines()
+    assert "| 1024x2048 | sequential | 18.3 fps | 8.0 fps | not measured |" in on_gpu
+
+
+def sum_over_convolutions(network, images):
+    counted = []
+    hooks = [
+        module.register_forward_hook(
+            lambda m, _, out: counted.append(out.numel() * m.weight[0].numel())
+        )
+        for module in network.modules()
+        if isinstance(module, torch.nn.Conv2d)
+    ]
+    network.coarse_logits(images)
+    for hook in hooks:
+        hook.remove()
+    return sum(counted)
+
+
+def test_multiply_adds_of_cn14_are_the_papers_5_6_billion_and_scale_with_the_frame():
+    network = ContextNet(11).eval()
+    at_full_size = multiply_adds(network, 1024, 2048)
+    assert at_full_size == pytest.approx(5.6e9, rel=0.02)
+    assert multiply_adds(network, 512, 1000) * 4 == at_full_size
+    with torch.inference_mode():
+        expected = sum_over_convolutions(network, torch.zeros(1, 3, 96, 64))
+    assert multiply_adds(network, 96, 64) == expected
+
+
+def test_the_roofline_is_multiply_adds_over_the_ceiling(setting):
+    result = {
+        "ceilings": {"multiply_adds_per_s": 100e9, "copied_bytes_per_s": 2e10},
+        "rows": [row(setting, "ours", [120.0], mode="stages", network=[100.0])],
+    }
+    text = roofline(result)
+    assert "100 GMAC/s" in text
+    assert "| ours | 70x100 | 100.0 | 50.0 (5.00 GMAC) | 50 % |" in text
+    assert roofline({"ceilings": None, "rows": []}) == ""
+
+
+def test_ceilings_leave_the_thread_count_alone(monkeypatch):
+    monkeypatch.setattr(bench_ceilings, "_MATRIX", 64)
+    monkeypatch.setattr(bench_ceilings, "_COPIED_BYTES", 1000)
+    threads = torch.get_num_threads()
+    assert all(value > 0 for value in bench_ceilings.ceilings(threads + 1).values())
+    assert torch.get_num_threads() == threads
+
+
+def test_the_longest_bar_of_the_plot_is_the_slowest_row(setting):
+    rows = [row(setting, "ours", [10.0], network=[10.0]), row(setting, "torch", [40.0])]
+    add_ratios(rows)
+    picture = plot(rows)
+    colour = tuple(picture[60, 440])
+    assert colour != (255, 255, 255)
+    lengths = [
+        max((picture[y] == colour).all(axis=1).sum() for y in range(top, top + 20))
+        for top in (52, 86)
+    ]
+    assert lengths[1] / lengths[0] == pytest.approx(4, rel=0.05)
+
+
+@pytest.fixture
+def run(weights, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    quick = ["--frames", "2", "--rounds", "2", "--turn", "2", "--threads", "1", "--device", "cpu"]
+    return lambda *arguments: bench.main(["--model", str(weights), *quick, *arguments])
+
+
+def test_the_command_writes_header_rows_and_plot(run, capsys):
+    arguments = ["--backends", "ours", "torch", "--sizes", "48x64", "--modes", *bench_worker.MODES]
+    assert run(*arguments, "--json", "bench.json", "--plot", "bench.png", "--paper") == 0
+    result = json.loads(Path("bench.json").read_text())
+    assert len(result["rows"]) == 8
+    for found in result["rows"]:
+        assert {
+            "network", "backend", "mode", "precision", "height", "width", "fps", "p50_ms",
+            "p99_ms", "stage_ms", "peak_device_bytes", "peak_host_bytes",
+        } <= set(found)  # fmt: skip
+        assert (found["network"], found["frames"]) == ("cn14", 4)
+        assert found["label_agreement"] > 0.99
+    assert {"device", "versions", "commit", "date"} <= set(result["provenance"])
+    assert cv2.imread("bench.png").ndim == 3
+    output = capsys.readouterr().out
+    assert "| torch |" in output
+    assert "not measured" in output
+
+
+def test_a_peer_that_can_not_run_is_reported_and_ours_still_measured(run, capsys):
+    arguments = ["--backends", "ours", "torch", "--sizes", "48x64", "--network-size", "scale 0.5"]
+    assert run(*arguments, "--json", "bench.json") == 0
+    result = json.loads(Path("bench.json").read_text())
+    assert {found["backend"] for found in result["rows"]} == {"ours"}
+    assert result["unavailable"][0]["backend"] == "torch"
+    assert "not measured: torch at 48x64: peers see frames as they are" in capsys.readouterr().out
+
+
+def test_frames_of_a_folder_are_used_at_the_size_asked_for(tmp_path):
+    for index in range(3):
+        cv2.imwrite(str(tmp_path / f"{index}.png"), np.full((40, 60, 3), 50 * index, np.uint8))
+    loaded = bench.load_frames(tmp_path, 2, 20, 30)
+    assert loaded.shape == (2, 20, 30, 3)
+    assert [int(frame[0, 0, 0]) for frame in loaded] == [0, 50]
+
+
+def test_generated_frames_are_all_different():
+    loaded = bench.load_frames(None, 3, 48, 64)
+    assert len({frame.tobytes() for frame in loaded}) == 3
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("--rounds", "0"), "--rounds 0.*1 or more"),
+        (("--input", "nowhere"), "nowhere is no folder"),
+        (("--input", "."), "has 0 images, --frames asks for 2"),
+        (("--plot", "bench.pdf"), "bench.pdf does not end in .png"),
+        (("--model", "nobody"), "'nobody' is unknown"),
+        (("--precision", "int4", "--sizes", "48x64"), "precision 'int4'"),
+    ],
+)
+def test_a_users_mistake_is_one_line_and_exit_code_1(run, capsys, arguments, says):
+    assert run("--backends", "ours", "--sizes", "48x64", *arguments) == 1
+    (line,) = [x for x in capsys.readouterr().err.splitlines() if x.startswith("contextnet-bench")]
+    assert re.search(says, line)
+
+
+def test_help_has_examples_and_names_every_backend(capsys):
+    with pytest.raises(SystemExit) as stop:
+        bench.main(["--help"])
+    assert stop.value.code == 0
+    output = capsys.readouterr().out
+    assert "contextnet-bench --paper" in output
+    assert all(backend in output for backend in PIPELINES)
