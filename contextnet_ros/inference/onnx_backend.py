@@ -11,6 +11,7 @@ import torch
 
 from contextnet_ros.inference.onnx_graph import build_graph
 from contextnet_ros.inference.preprocess import Bordered
+from contextnet_ros.inference.team import Team
 from contextnet_ros.network import ContextNet, WeightHeader
 
 # What it prints of its own accord; only errors, since a user can do nothing about the rest.
@@ -32,6 +33,7 @@ class OnnxRuntimeBackend:
         self.device = torch.device("cpu")
         self.num_threads = num_threads
         self._header = header
+        self._team = Team(num_threads)
         self._bordered: tuple[tuple[int, ...], Bordered] | None = None
         model = build_graph(network, header, source="bordered")
         self._session = make_session(model.SerializeToString(), num_threads)
@@ -39,7 +41,7 @@ class OnnxRuntimeBackend:
     def coarse_logits(self, frame: npt.NDArray[np.uint8]) -> torch.Tensor:
         if self._bordered is None or self._bordered[0] != frame.shape:
             height, width = frame.shape[:2]
-            self._bordered = frame.shape, Bordered(height, width, self._header)
+            self._bordered = frame.shape, Bordered(height, width, self._header, self._team)
         try:
             logits: list[Any] = self._session.run(None, {"bordered": self._bordered[1](frame)})
         # Its exceptions have no base of their own.

@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from contextnet_ros.inference.team import ALONE, Team
 from contextnet_ros.network import VARIANTS, NetworkSize, WeightHeader
 from contextnet_ros.network.contextnet import padded_size
 
@@ -92,7 +93,10 @@ class Bordered:
     the mean, which is zero once it is subtracted. The next frame is written over the last.
     """
 
-    def __init__(self, height: int, width: int, header: WeightHeader) -> None:
+    def __init__(
+        self, height: int, width: int, header: WeightHeader, team: Team = ALONE
+    ) -> None:
+        self._team = team
         padded = padded_size(height, width, VARIANTS[header.variant].size_multiple)
         mean = 255 * np.asarray(header.mean)
         self._image = np.empty((padded[0] + 1, padded[1] + 1, 3), np.float32)
@@ -101,7 +105,11 @@ class Bordered:
 
     def __call__(self, frame: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         """Return float32 (padded height + 1, padded width + 1, 3), BGR, 0 to 255."""
-        np.copyto(self._inside, frame)
+
+        def work(part: slice) -> None:
+            np.copyto(self._inside[part], frame[part])
+
+        self._team.share_out(len(frame), work)
         return self._image
 
 
