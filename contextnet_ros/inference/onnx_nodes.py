@@ -151,7 +151,7 @@ class Graph:
 
     def _reduced(self, image: Interleaved, scale: int) -> str:
         """Add the mean of scale x scale pixels, normalized, filled up to a block of channels."""
-        weight = np.zeros((_BLOCK, 3, scale, scale))
+        weight: npt.NDArray[np.float64] = np.zeros((_BLOCK, 3, scale, scale))
         weight[range(3), range(3)] = (image.factor / scale**2)[:, None, None]
         bias = np.pad(-image.mean * image.factor, (0, _BLOCK - 3))
         if image.border:
@@ -197,7 +197,9 @@ class Graph:
         if self._blocked:
             # Behind this addition ONNX Runtime would leave its layout for the ReLU6 and come back;
             # behind a convolution it doesn't.
-            channels = weights(fusion.detail[0])[0].shape[0]
+            linear = fusion.detail[0]
+            assert isinstance(linear, nn.Conv2d)
+            channels = linear.out_channels
             ones, zeros = np.ones((channels, 1, 1, 1)), np.zeros(channels, np.float32)
             features = self.convolution(features, ones, zeros, (1, 1), (0, 0), groups=channels)
         return self.relu6(features)

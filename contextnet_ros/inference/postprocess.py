@@ -17,9 +17,7 @@ from contextnet_ros.network.variants import STRIDE
 class Postprocessor:
     """Upsample the logits of frames of one size: exact and sparse on the CPU, dense on a GPU."""
 
-    def __init__(
-        self, height: int, width: int, preprocessor: Resizer, team: Team = ALONE
-    ) -> None:
+    def __init__(self, height: int, width: int, preprocessor: Resizer, team: Team = ALONE) -> None:
         self._team = team
         self.rows = Axis.between(
             height, preprocessor.network_height, preprocessor.padded_height // STRIDE

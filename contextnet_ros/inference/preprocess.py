@@ -93,9 +93,7 @@ class Bordered:
     the mean, which is zero once it is subtracted. The next frame is written over the last.
     """
 
-    def __init__(
-        self, height: int, width: int, header: WeightHeader, team: Team = ALONE
-    ) -> None:
+    def __init__(self, height: int, width: int, header: WeightHeader, team: Team = ALONE) -> None:
         self._team = team
         padded = padded_size(height, width, VARIANTS[header.variant].size_multiple)
         mean = 255 * np.asarray(header.mean)

@@ -105,9 +105,7 @@ def lowest_argmax(values: FloatArray) -> LabelArray:
     return index
 
 
-def _corner_winners(
-    winner: LabelArray, rows: Axis, columns: Axis, part: slice
-) -> list[LabelArray]:
+def _corner_winners(winner: LabelArray, rows: Axis, columns: Axis, part: slice) -> list[LabelArray]:
     """Return the winning class (h, w) at each of the four corners of rows of cells, (cells,
     cells)."""
     return [
