@@ -29,7 +29,7 @@ class Postprocessor:
     def label(self, logits: torch.Tensor) -> npt.NDArray[np.uint8]:
         """Return the class of the largest interpolated logit, uint8 (H, W), of logits (C, h, w)."""
         if logits.device.type == "cpu":
-            return upsample_argmax(_on_host(logits), self.rows, self.columns, self._team)
+            return upsample_argmax(_on_host(logits), self.rows, self.columns)
         dense = interpolate(logits, self.rows, self.columns)
         return np.asarray(dense.argmax(0).to(torch.uint8).cpu().numpy())
 
