@@ -32,7 +32,7 @@ from contextnet_ros.training.checkpoint import (
 from contextnet_ros.training.datasets import combined_licence, ready
 from contextnet_ros.training.distributed import World
 from contextnet_ros.training.evaluation import evaluate
-from contextnet_ros.training.losses import labeled_weight, segmentation_loss
+from contextnet_ros.training.losses import labeled_weight, segmentation_loss, thinned
 from contextnet_ros.training.means import Means
 from contextnet_ros.training.optimizers import make_optimizer
 from contextnet_ros.training.recipe import Recipe
@@ -154,8 +154,8 @@ class Training:
         Of several processes each gets the part that makes their mean the loss of the whole batch.
         """
         logits, auxiliary = self.parallel(self.prepare(images))
-        labels = labels.to(self.device).long()
         recipe = self.recipe
+        labels = thinned(labels.to(self.device), recipe.loss_stride).long()
         main = segmentation_loss(
             logits,
             labels,

@@ -53,6 +53,7 @@ class Recipe:
     label_smoothing: float = 0.0
     ohem_share: float | None = None  # of the labelled pixels, the hardest that count; none: all
     lovasz_weight: float = 0.0  # of the Lovasz softmax loss, added to the main one
+    loss_stride: int = 1  # odd: losses see every so many rows and columns of the label
     gradient_clip: float | None = None  # largest norm of a step's gradients; none: as they are
     ema_decay: float = 0.998  # of the averaged weights that are validated and kept
     validate_every: int = 500  # steps
@@ -139,6 +140,13 @@ class Recipe:
             )
         if self.ohem_share is not None and not 0 < self.ohem_share <= 1:
             raise UserError(f"ohem_share is {self.ohem_share}; give more than 0, up to 1")
+        stride = self.loss_stride
+        if stride < 1 or stride % 2 == 0 or any(side % stride for side in self.augmentation.crop):
+            # An even one has no middle pixel, and the logits would be compared half a pixel off.
+            raise UserError(
+                f"loss_stride is {stride}; give an odd number that divides both sides of the crop, "
+                f"{self.augmentation.crop}"
+            )
         if self.gradient_clip is not None and self.gradient_clip <= 0:
             raise UserError(f"gradient_clip is {self.gradient_clip}; give more than 0")
         multiple = VARIANTS[self.variant].size_multiple
