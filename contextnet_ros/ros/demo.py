@@ -37,7 +37,7 @@ from contextnet_ros.ros.bag_player import LABEL_TOPIC
 from contextnet_ros.ros.demo_report import Demo, Pace, build_report, build_table, one_line
 from contextnet_ros.ros.demo_results import draw_demo, score_demo
 from contextnet_ros.ros.frame_sources import Frame, FrameSource, open_source
-from contextnet_ros.ros.label_score import Truth
+from contextnet_ros.ros.label_score import made_truth
 from contextnet_ros.ros.processes import ending_signals_as_interrupt
 from contextnet_ros.ros.replay import OVERLAY_TOPIC, Replayed, Setup, held_hz, open_session
 from contextnet_ros.tools.evaluate import parse_size
@@ -143,7 +143,7 @@ def run_demo(options: argparse.Namespace) -> int:
         source = _within(source, _MAKING_S)
     made = make_bag(source, demo.input_bag, BagFormat(), truth=truth_folder, force=True)
     pace, replayed = _measure(demo, options, made)
-    truth = None if truth_folder is None else Truth(truth_folder)
+    truth = None if truth_folder is None else made_truth(truth_folder)
     _say("scoring and drawing")
     report = build_report(demo, made, pace, replayed, score_demo(demo, truth))
     with atomic_write(demo.report) as temporary:

@@ -139,14 +139,21 @@ class Session:
         return times_ms[_WARM_UP_PROBES:] or times_ms
 
     def play(
-        self, hz: float, *, limit_s: float, frames: int | None = None, record: bool = False
+        self,
+        hz: float,
+        *,
+        limit_s: float = float("inf"),
+        frames: int | None = None,
+        record: bool = False,
     ) -> Replayed:
         """Play the bag once, or `frames` of it over and over, at `hz`."""
         count = self.in_bag if frames is None else frames
         words = ("play", hz, limit_s) if frames is None else ("play", hz, limit_s, frames)
         return self._play(words, min(count / hz, limit_s), record)
 
-    def replay(self, rate: float, *, limit_s: float, record: bool = False) -> Replayed:
+    def replay(
+        self, rate: float, *, limit_s: float = float("inf"), record: bool = False
+    ) -> Replayed:
         """Play the bag once, as it was recorded but `rate` times as fast."""
         lasts_s = self.in_bag / max(self.ready["bag_hz"], 1e-3) / rate
         return self._play(("replay", rate, limit_s), min(lasts_s, limit_s), record)

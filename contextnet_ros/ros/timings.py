@@ -10,11 +10,10 @@ from __future__ import annotations
 
 import json
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from rclpy.node import Node
-from rclpy.qos import QoSProfile
-from std_msgs.msg import String
+if TYPE_CHECKING:
+    from rclpy.node import Node
 
 TOPIC = "~/timings"
 
@@ -38,6 +37,11 @@ class TimingsPublisher:
     """Publishes the times of frames while somebody subscribes."""
 
     def __init__(self, node: Node) -> None:
+        # Who reads timings needs no ROS, so that this module imports without it.
+        from rclpy.qos import QoSProfile
+        from std_msgs.msg import String
+
+        self._message_type = String
         self._publisher = node.create_publisher(String, TOPIC, QoSProfile(depth=100))
 
     def publish(self, header: Any, times: FrameTimes, stages_ms: dict[str, float]) -> None:
@@ -46,4 +50,4 @@ class TimingsPublisher:
             return
         stamp_ns = header.stamp.sec * 1_000_000_000 + header.stamp.nanosec
         told = {"stamp_ns": stamp_ns, "marks_ns": times.marks_ns, "stages_ms": stages_ms}
-        self._publisher.publish(String(data=json.dumps(told)))
+        self._publisher.publish(self._message_type(data=json.dumps(told)))
