@@ -55,6 +55,8 @@ def test_settings_override_the_recipe() -> None:
         ({"epsilon": 0}, "epsilon 0.0; give"),
         ({"label_smoothing": 1}, r"label_smoothing is 1\.0"),
         ({"ohem_share": 0}, r"ohem_share is 0\.0"),
+        ({"loss_stride": 2}, "loss_stride is 2; give an odd number"),
+        ({"loss_stride": 5}, "loss_stride is 5.*divides both sides of the crop"),
         ({"gradient_clip": -1}, r"gradient_clip is -1\.0"),
         ({"network_size": "big"}, "'big' is unknown"),
         ({"steps": 0}, "steps is 0"),
