@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from dataclasses import asdict, dataclass, field, fields
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,13 @@ from contextnet_ros.files import UserError, resource_dir
 from contextnet_ros.labels import ClassTable
 from contextnet_ros.network import VARIANTS, NetworkSize
 from contextnet_ros.training.augment import Augmentation
+from contextnet_ros.training.pruning import PruneStages
 from contextnet_ros.training.sources import DATA_KEYS
 from contextnet_ros.training.tables import find_table
 
 OPTIMIZERS = ("adamw", "rmsprop")
+BRANCHES = ("context", "detail")
+_OPTIONAL_TEXTS = ("init", "branch")
 _OPTIONAL_NUMBERS = ("class_weights", "ohem_share", "gradient_clip")
 
 
@@ -29,6 +33,7 @@ class Recipe:
     name: str = "unnamed"
     variant: str = "cn14"  # network of Table 4
     width: float = 1.0  # times its feature maps
+    branch: str | None = None  # context or detail: trained with the other one zeroed (section 3.2)
     ppm: bool = False  # pyramid pooling behind the context branch (section 2.2)
     classes: str = "camvid"  # class table, or the path of one in YAML
     network_size: str = "long_side 960"  # what the network sees of a frame
@@ -59,6 +64,7 @@ class Recipe:
     validate_every: int = 500  # steps
     checkpoint_every: int = 50  # steps
     augmentation: Augmentation = field(default_factory=Augmentation)
+    prune: PruneStages | None = None  # stages after this training (section 3.2)
 
     @classmethod
     def load(cls, name_or_path: str) -> Recipe:
@@ -93,11 +99,13 @@ class Recipe:
         for key, kind in (("crop", int), ("scale", float)):
             if key in augmentation:
                 augmentation[key] = _pair(f"augmentation {key}", augmentation[key], kind)
+        prune = _prune_stages(data.pop("prune", None))
         for key in ("train", "validate"):
             if key in data:
                 data[key] = _entries(key, data[key])
         recipe = cls(
             augmentation=Augmentation(**_typed(augmentation, Augmentation())),
+            prune=prune,
             **_typed(data, cls()),
         )
         recipe._check()
@@ -124,6 +132,10 @@ class Recipe:
             NetworkSize.parse(self.network_size)
         except ValueError as error:
             raise UserError(f"recipe: {error}") from error
+        if self.branch not in (None, *BRANCHES):
+            raise UserError(f"branch {self.branch!r} is unknown; choose from {', '.join(BRANCHES)}")
+        if self.prune is not None:
+            self._check_prune(self.prune)
         for key in ("steps", "batch", "validate_every", "checkpoint_every"):
             if getattr(self, key) < 1:
                 raise UserError(f"{key} is {getattr(self, key)}; give 1 or more")
@@ -175,6 +187,23 @@ class Recipe:
             if not isinstance(share, (int, float)) or isinstance(share, bool) or share <= 0:
                 raise UserError(f"share is {share!r} in {entry}; give a number above 0")
 
+    def _check_prune(self, prune: PruneStages) -> None:
+        widths = (self.width, *prune.widths)
+        if len(widths) < 2 or any(narrow >= wide for wide, narrow in pairwise(widths)):
+            raise UserError(
+                f"prune widths are {list(prune.widths)} from width {self.width:g}; give falling "
+                "ones, as width 2 and widths [1.5, 1.25, 1]"
+            )
+        for width in prune.widths:
+            try:
+                VARIANTS[self.variant].widened(width)
+            except ValueError as error:
+                raise UserError(f"prune: {error}") from error
+        if prune.steps < 1:
+            raise UserError(f"prune steps is {prune.steps}; give 1 or more")
+        if prune.learning_rate is not None and prune.learning_rate <= 0:
+            raise UserError(f"prune learning_rate is {prune.learning_rate}; give more than 0")
+
     @property
     def table(self) -> ClassTable:
         """The class table that `classes` names; raises UserError if its file is gone."""
@@ -195,6 +224,8 @@ class Recipe:
         data = {**self.to_dict(), **changes}
         if isinstance(changes.get("augmentation"), dict):
             data["augmentation"] = {**asdict(self.augmentation), **changes["augmentation"]}
+        if isinstance(changes.get("prune"), dict) and self.prune is not None:
+            data["prune"] = {**asdict(self.prune), **changes["prune"]}
         return Recipe.from_dict(data)
 
     def to_dict(self) -> dict[str, Any]:
@@ -204,6 +235,8 @@ class Recipe:
             data["augmentation"][key] = list(data["augmentation"][key])
         for key in ("train", "validate"):
             data[key] = [dict(entry) for entry in data[key]]
+        if self.prune is not None:
+            data["prune"]["widths"] = list(self.prune.widths)
         return data
 
 
@@ -219,6 +252,25 @@ def _entries(key: str, value: Any) -> tuple[dict[str, Any], ...]:
     if not isinstance(value, (list, tuple)) or not all(isinstance(e, dict) for e in value):
         raise UserError(f"{key} is {value!r}; give a list of mappings with a key `data`")
     return tuple(dict(entry) for entry in value)
+
+
+def _prune_stages(value: Any) -> PruneStages | None:
+    if value is None:
+        return None
+    if not isinstance(value, dict):
+        raise UserError(f"prune is {value!r}; give its settings as a mapping")
+    _refuse_unknown(value, {f.name for f in fields(PruneStages)}, "prune")
+    for key in ("widths", "steps"):
+        if key not in value:
+            raise UserError(f"prune lacks {key!r}: {value}")
+    if not isinstance(value["widths"], (list, tuple)):
+        raise UserError(f"prune widths is {value['widths']!r}; give a list, as [1.5, 1.25, 1]")
+    rate = value.get("learning_rate")
+    return PruneStages(
+        tuple(_number("prune widths", width, float) for width in value["widths"]),
+        _number("prune steps", value["steps"], int),
+        None if rate is None else _number("prune learning_rate", rate, float),
+    )
 
 
 def _pair(name: str, value: Any, kind: type) -> tuple[Any, Any]:
@@ -245,7 +297,8 @@ def _typed(data: dict[str, Any], defaults: Any) -> dict[str, Any]:
     result = dict(data)
     for key, value in data.items():
         default = getattr(defaults, key)
-        if isinstance(default, bool) or (value is None and key in ("init", *_OPTIONAL_NUMBERS)):
+        optional = (*_OPTIONAL_TEXTS, *_OPTIONAL_NUMBERS)
+        if isinstance(default, bool) or (value is None and key in optional):
             continue
         if isinstance(default, (int, float)) or key in _OPTIONAL_NUMBERS:
             result[key] = _number(key, value, int if isinstance(default, int) else float)
