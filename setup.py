@@ -55,6 +55,7 @@ setup(
             "contextnet-export = contextnet_ros.tools.export:main",
             "contextnet-prune = contextnet_ros.tools.prune:main",
             "contextnet-segment = contextnet_ros.tools.segment:main",
+            "contextnet-study = contextnet_ros.tools.study:main",
             "contextnet-train = contextnet_ros.tools.train:main",
         ]
     },

@@ -23,6 +23,7 @@ COMMANDS = {
     "contextnet-export",
     "contextnet-prune",
     "contextnet-segment",
+    "contextnet-study",
     "contextnet-train",
 }
 PROBE = """
