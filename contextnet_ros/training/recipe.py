@@ -13,6 +13,7 @@ from contextnet_ros.files import UserError, resource_dir
 from contextnet_ros.labels import ClassTable
 from contextnet_ros.network import VARIANTS, NetworkSize
 from contextnet_ros.training.augment import Augmentation
+from contextnet_ros.training.precision import PRECISIONS
 from contextnet_ros.training.sources import DATA_KEYS
 from contextnet_ros.training.tables import find_table
 
@@ -54,6 +55,10 @@ class Recipe:
     ohem_share: float | None = None  # of the labelled pixels, the hardest that count; none: all
     lovasz_weight: float = 0.0  # of the Lovasz softmax loss, added to the main one
     loss_stride: int = 1  # odd: losses see every so many rows and columns of the label
+    teacher: tuple[str, ...] = ()  # weight files or names in models/; of several, their mean
+    teacher_weight: float = 1.0  # of the divergence from the teacher, added to the main loss
+    teacher_temperature: float = 1.0  # both softmax are of logits divided by it
+    precision: str = "float32"  # of the network: bfloat16, float16, or auto: what the device has
     gradient_clip: float | None = None  # largest norm of a step's gradients; none: as they are
     ema_decay: float = 0.998  # of the averaged weights that are validated and kept
     validate_every: int = 500  # steps
@@ -96,6 +101,8 @@ class Recipe:
         for key in ("train", "validate"):
             if key in data:
                 data[key] = _entries(key, data[key])
+        if "teacher" in data:
+            data["teacher"] = _texts("teacher", data["teacher"])
         recipe = cls(
             augmentation=Augmentation(**_typed(augmentation, Augmentation())),
             **_typed(data, cls()),
@@ -146,6 +153,15 @@ class Recipe:
             raise UserError(
                 f"loss_stride is {stride}; give an odd number that divides both sides of the crop, "
                 f"{self.augmentation.crop}"
+            )
+        if self.teacher_weight < 0 or self.teacher_temperature <= 0:
+            raise UserError(
+                f"teacher_weight is {self.teacher_weight}, teacher_temperature "
+                f"{self.teacher_temperature}; give 0 or more, of the second more than 0"
+            )
+        if self.precision not in ("auto", *PRECISIONS):
+            raise UserError(
+                f"precision {self.precision!r} is unknown; choose auto, {', '.join(PRECISIONS)}"
             )
         if self.gradient_clip is not None and self.gradient_clip <= 0:
             raise UserError(f"gradient_clip is {self.gradient_clip}; give more than 0")
@@ -204,6 +220,7 @@ class Recipe:
             data["augmentation"][key] = list(data["augmentation"][key])
         for key in ("train", "validate"):
             data[key] = [dict(entry) for entry in data[key]]
+        data["teacher"] = list(self.teacher)
         return data
 
 
@@ -219,6 +236,13 @@ def _entries(key: str, value: Any) -> tuple[dict[str, Any], ...]:
     if not isinstance(value, (list, tuple)) or not all(isinstance(e, dict) for e in value):
         raise UserError(f"{key} is {value!r}; give a list of mappings with a key `data`")
     return tuple(dict(entry) for entry in value)
+
+
+def _texts(key: str, value: Any) -> tuple[str, ...]:
+    texts = [value] if isinstance(value, str) else value
+    if not isinstance(texts, (list, tuple)) or not all(isinstance(text, str) for text in texts):
+        raise UserError(f"{key} is {value!r}; give a list of names or paths")
+    return tuple(texts)
 
 
 def _pair(name: str, value: Any, kind: type) -> tuple[Any, Any]:
