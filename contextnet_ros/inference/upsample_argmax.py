@@ -10,42 +10,61 @@ logits are within a rounding step of each other.
 
 from __future__ import annotations
 
+from itertools import product
+
 import numpy as np
 import numpy.typing as npt
 
+from contextnet_ros.inference.team import ALONE, Team
 from contextnet_ros.inference.upsample import Axis, FloatArray, LabelArray
 
 # Cells evaluated together: few enough that their pixels stay in the processor's cache.
 _CHUNK = 1024
 
 
-def upsample_argmax(logits: FloatArray, rows: Axis, columns: Axis) -> LabelArray:
+def upsample_argmax(
+    logits: FloatArray, rows: Axis, columns: Axis, team: Team = ALONE
+) -> LabelArray:
     """Return the class of the largest interpolated logit for each frame pixel.
 
     `logits`: float32 (C, h, w), C at most 255. Returns uint8 (H, W), a new array; the lowest index
     wins a tie.
     """
-    first, others = _corner_winners(logits, rows, columns)
+    winner = lowest_argmax(logits)
     # Every cell is given the slots of the largest one, so that all have one shape; the pixels are
     # picked last.
     slots = rows.cell_weight.shape[1], columns.cell_weight.shape[1]
-    canvas = first.repeat(slots[1], axis=1).repeat(slots[0], axis=0)
-    cells = canvas.reshape(first.shape[0], slots[0], first.shape[1], slots[1])
+    canvas = np.empty((len(rows.cell_low), slots[0], len(columns.cell_low), slots[1]), np.uint8)
+    team.share_out(len(canvas), lambda part: _fill(canvas, logits, winner, rows, columns, part))
+    flat = canvas.reshape(len(rows.cell_low) * slots[0], -1)
+    return np.ascontiguousarray(flat[rows.pixels()][:, columns.pixels()])
+
+
+def _fill(
+    canvas: LabelArray,
+    logits: FloatArray,
+    winner: LabelArray,
+    rows: Axis,
+    columns: Axis,
+    part: slice,
+) -> None:
+    """Write the labels of some rows of cells into (cells, slots, cells, slots)."""
+    first, *others = _corner_winners(winner, rows, columns, part)
+    cells = canvas[part]
+    # Whole rows are copied faster than cells.
+    wide = first.repeat(cells.shape[3], axis=1).reshape(len(cells), 1, *cells.shape[2:])
+    cells[:] = wide
 
     second = first
     for other in others:
         second = np.where(second == first, other, second)
     y, x = np.nonzero(second != first)
-    top, bottom = rows.cell_low[y], rows.cell_high[y]
+    top, bottom = rows.cell_low[part][y], rows.cell_high[part][y]
     left, right = columns.cell_low[x], columns.cell_high[x]
     flat, width = logits.reshape(len(logits), -1), logits.shape[2]
-    corners = np.stack(
-        [
-            flat.take(row * width + column, axis=1)
-            for row in (top, bottom)
-            for column in (left, right)
-        ]
-    )
+    corners = np.empty((4, len(logits), len(y)), np.float32)
+    for corner, (row, column) in enumerate(product((top, bottom), (left, right))):
+        flat.take(row * width + column, axis=1, out=corners[corner], mode="clip")
     winners = first[y, x], second[y, x]
     possible = _possible_classes(corners, *winners)
     number = possible.sum(axis=0)
@@ -63,16 +82,15 @@ def upsample_argmax(logits: FloatArray, rows: Axis, columns: Axis) -> LabelArray
             label = evaluate(
                 corners.reshape(4, -1).take(classes * len(y) + chosen, axis=1),
                 classes.astype(np.uint8),
-                rows.cell_weight[y[chosen]].T,
+                rows.cell_weight[part][y[chosen]].T,
                 columns.cell_weight[x[chosen]].T,
             )
             cells[y[chosen], :, x[chosen], :] = label.transpose(2, 0, 1)
-    return np.ascontiguousarray(canvas[rows.pixels()][:, columns.pixels()])
 
 
 def decided_share(logits: FloatArray, rows: Axis, columns: Axis) -> float:
     """Return the share of the cells, 0 to 1, whose four corners have the same winner."""
-    first, others = _corner_winners(logits, rows, columns)
+    first, *others = _corner_winners(lowest_argmax(logits), rows, columns, slice(None))
     return float(np.logical_and.reduce([other == first for other in others]).mean())
 
 
@@ -88,17 +106,15 @@ def lowest_argmax(values: FloatArray) -> LabelArray:
 
 
 def _corner_winners(
-    logits: FloatArray, rows: Axis, columns: Axis
-) -> tuple[LabelArray, list[LabelArray]]:
-    """Return the winning class at the first corner of every cell, (cells, cells), and at the
-    other three."""
-    winner = lowest_argmax(logits)
-    first, *others = (
-        winner[row][:, column]
+    winner: LabelArray, rows: Axis, columns: Axis, part: slice
+) -> list[LabelArray]:
+    """Return the winning class (h, w) at each of the four corners of rows of cells, (cells,
+    cells)."""
+    return [
+        winner[row[part]][:, column]
         for row in (rows.cell_low, rows.cell_high)
         for column in (columns.cell_low, columns.cell_high)
-    )
-    return first, others
+    ]
 
 
 def _possible_classes(corners: FloatArray, *winners: LabelArray) -> npt.NDArray[np.bool_]:

@@ -17,6 +17,7 @@ from contextnet_ros.files import UserError
 from contextnet_ros.inference import Segmenter, model_path
 from contextnet_ros.inference.backend import choose_device
 from contextnet_ros.network import (
+    ContextNet,
     NetworkSize,
     WeightHeader,
     load_weights,
@@ -50,6 +51,7 @@ _BOARD_PICTURES = 3
 class Training:
     """One run of a recipe in a folder; begins where that folder's checkpoint stands.
 
+    `start`: weights to begin with, instead of the recipe's `init`.
     Raises UserError before the first step for whatever is wrong with data, folder or recipe.
     """
 
@@ -61,6 +63,7 @@ class Training:
         device: str = "auto",
         workers: int = 1,
         world: World | None = None,
+        start: tuple[ContextNet, WeightHeader] | None = None,
         tensorboard: bool = False,
     ) -> None:
         self.recipe = recipe
@@ -75,7 +78,8 @@ class Training:
         self.table = recipe.table
         self.network_size = NetworkSize.parse(recipe.network_size)
         self.state = load_checkpoint(folder, recipe)
-        start = None if recipe.init is None else load_weights(model_path(recipe.init))
+        if start is None and recipe.init is not None:
+            start = load_weights(model_path(recipe.init))
         teachers = Teachers(recipe.teacher, self.table, self.device)
         sources = [open_data(entry, self.table, roots) for entry in recipe.train]
         validation = [open_data(entry, self.table, roots) for entry in recipe.validate]
