@@ -229,6 +229,8 @@ def main(argv: list[str] | None = None) -> int:
     options = parser.parse_args(argv)
     if options.player == "ros2" and options.hz is None and options.rate is None:
         parser.error("--player ros2 plays the bag once: give --hz or --rate with it")
+    if options.player == "ros2" and options.frames is not None:
+        parser.error("--player ros2 plays the whole bag: leave --frames out")
     start = time.monotonic()
 
     def run() -> int:

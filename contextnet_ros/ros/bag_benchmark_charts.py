@@ -170,11 +170,11 @@ def stacked(parts: Mapping[str, float], marks: Sequence[Mark], unit: str, label:
     for index, (name, value) in enumerate(parts.items()):
         if value <= 0:
             continue
-        title = f"{name}: {value:.4g} {unit}"
+        title = f"<title>{escape(f'{name}: {value:.4g} {unit}')}</title>"
         left, right = plot.px(at), plot.px(at + value)
         plot.parts.append(
             f'<rect class="part p{index % 9}" x="{left:.1f}" y="44" '
-            f'width="{max(right - left, 0.5):.1f}" height="44"><title>{escape(title)}</title></rect>'
+            f'width="{max(right - left, 0.5):.1f}" height="44">{title}</rect>'
         )
         if right - left > 8 * len(name):
             plot.text((left + right) / 2, 70, name.replace("_", " "), "inside middle")
