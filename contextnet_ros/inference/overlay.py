@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 import cv2
@@ -19,12 +20,23 @@ class OverlayBlender:
     machine.
 
     overlay = round((1 - opacity) * frame) + round(opacity * colour), at most 255. Pixels whose
-    label has no colour keep the frame's. Raises UserError where the opacity isn't within 0 to 1.
+    label has no colour, or is not among the names in `shown` (None: all are), keep the frame's.
+    Raises UserError where the opacity isn't within 0 to 1.
     """
 
-    def __init__(self, table: ClassTable, opacity: float = DEFAULT_OPACITY) -> None:
+    def __init__(
+        self,
+        table: ClassTable,
+        opacity: float = DEFAULT_OPACITY,
+        shown: Collection[str] | None = None,
+    ) -> None:
         if not 0 <= opacity <= 1:
             raise UserError(f"overlay opacity {opacity} is out of range: choose one from 0 to 1")
+        self._hidden = np.full(256, 255, np.uint8)
+        for number, name in enumerate(table.names):
+            if shown is None or name in shown:
+                self._hidden[number] = 0
+        self._hides_a_class = bool(self._hidden[: table.num_classes].any())
         self.opacity = float(opacity)
         self._num_classes = table.num_classes
         self._frame_part = _scaled(np.arange(256), 1 - self.opacity)
@@ -38,9 +50,8 @@ class OverlayBlender:
         image = np.ascontiguousarray(image)
         colour = cv2.LUT(cv2.cvtColor(label, cv2.COLOR_GRAY2BGR), self._colour_part)
         overlay = np.asarray(cv2.add(cv2.LUT(image, self._frame_part), colour), np.uint8)
-        if label.max() >= self._num_classes:
-            unlabelled = label >= self._num_classes
-            overlay[unlabelled] = image[unlabelled]
+        if self._hides_a_class or label.max() >= self._num_classes:
+            cv2.copyTo(image, cv2.LUT(label, self._hidden), overlay)
         return overlay
 
 
