@@ -86,6 +86,8 @@ class Camera:
         """Subscribe; raises UserError for QoS overrides that can't be."""
         if self._subscription is None:
             self._publishers.reset()
+            # What was sent while nobody listened here is not missed.
+            self._gaps = SequenceGaps()
             self.silence.start(time.monotonic())
             self._subscription = qos.create(
                 self._node.create_subscription,

@@ -51,19 +51,19 @@ class SegmentNode:
         given = parameters.values(self._node)
         self._refuse_faulty()
         transport = check_transport(given["image_transport"])
-        self._cameras = [
+        self.cameras = [
             Camera(self._node, name, transport, lambda: stop.wake.put(None))
             for name in camera_names(given["cameras"])
         ]
-        self._worker = Worker(self._cameras, stop, self._settings)
+        self._worker = Worker(self.cameras, stop, self._settings)
         parameters.check_changes(self._node, self._fault)
         self._node.create_service(SetBool, "~/enable", self._on_enable)
-        self._reporter = Reporter(self._node, self._cameras, self._condition)
+        self._reporter = Reporter(self._node, self.cameras, self._condition)
 
     def serve(self) -> None:
         """Start by itself unless told not to, and segment until a stop is requested; then count
         up."""
-        if not self._node.get_parameter("autostart").value:
+        if not self.parameter("autostart"):
             self._node.get_logger().info("autostart is false: waits to be configured and activated")
         elif not self._start():
             return
@@ -82,7 +82,7 @@ class SegmentNode:
             self._reporter.report()
         if self._receiving_failed is not None:
             raise self._receiving_failed
-        counts = total(camera.newest.counts() for camera in self._cameras)
+        counts = total(camera.newest.counts() for camera in self.cameras)
         self._node.get_logger().info(f"ended: {counts}")
 
     def _start(self) -> bool:
@@ -97,6 +97,10 @@ class SegmentNode:
         self._starting = False
         return True
 
+    def parameter(self, name: str) -> Any:
+        """The value of a parameter now."""
+        return self._node.get_parameter(name).value
+
     # The lifecycle's steps, in the receiving thread; at the start, before there is one.
 
     def configure(self) -> None:
@@ -110,7 +114,7 @@ class SegmentNode:
             if self._stop.requested:
                 return
             self._class_topics = ClassTopics(self._node, segmenter.header.table)
-            for camera in self._cameras:
+            for camera in self.cameras:
                 camera.open_outputs()
         except Exception:
             self._free()
@@ -130,7 +134,7 @@ class SegmentNode:
             raise
         self._reporter.start_log_period()
         log = self._node.get_logger()
-        for camera in self._cameras:
+        for camera in self.cameras:
             *others, last = camera.output_topics()
             log.info(f"listens to {camera.topic}, publishes {', '.join(others)} and {last}")
         if without_label_info():
@@ -172,8 +176,8 @@ class SegmentNode:
         return segmenter
 
     def _warm_up(self, segmenter: Segmenter) -> None:
-        height = self._node.get_parameter("warm_up_height").value
-        width = self._node.get_parameter("warm_up_width").value
+        height = self.parameter("warm_up_height")
+        width = self.parameter("warm_up_width")
         start_s = time.monotonic()
         try:
             segmenter.warm_up(height, width)
@@ -190,7 +194,7 @@ class SegmentNode:
         )
 
     def _free(self) -> None:
-        for camera in self._cameras:
+        for camera in self.cameras:
             camera.close_outputs()
         if self._class_topics is not None:
             self._class_topics.close()
@@ -200,13 +204,13 @@ class SegmentNode:
 
     def _open_inputs(self) -> None:
         if self._state == "active" and self._enabled:
-            for camera in self._cameras:
+            for camera in self.cameras:
                 camera.open_input()
 
     def _close_inputs(self) -> None:
-        for camera in self._cameras:
+        for camera in self.cameras:
             camera.close_input()
-        for camera in self._cameras:
+        for camera in self.cameras:
             while not camera.newest.wait_idle(_LOOK_S) and not self._stop.requested:
                 pass
 
@@ -252,7 +256,7 @@ class SegmentNode:
             self._class_topics.follow(self._settings().min_confidence)
 
     def _settings(self) -> Settings:
-        return Settings.of(lambda name: self._node.get_parameter(name).value)
+        return Settings.of(self.parameter)
 
     def _fault(self, values: dict[str, Any]) -> str:
         live = self._worker.live

@@ -16,6 +16,9 @@ from contextnet_ros.ros.frames import Turns
 from contextnet_ros.ros.live_segmenter import LiveSegmenter
 from contextnet_ros.ros.settings import Settings
 
+# A limit may be raised, or a camera closed, while a frame waits for its turn.
+_LONGEST_WAIT_S = 0.1
+
 
 class Stop(Protocol):
     """See segment_node.StopRequest; `wake` also bears a token for each frame that waits."""
@@ -50,14 +53,15 @@ class Worker:
             wait_s = self._segment_waiting()
 
     def _segment_waiting(self) -> float | None:
-        """Segment until no frame waits, or none may be taken yet: seconds until one may."""
+        """Segment until no frame waits, or none may be taken yet: seconds until to look again."""
         while not self._stop.requested:
             settings = self._settings()
             now_s = time.monotonic()
             dues_s = [self._due_in_s(camera, now_s, settings) for camera in self._cameras]
             number = self._turns.next([due_s == 0 for due_s in dues_s])
             if number is None:
-                return min((due_s for due_s in dues_s if due_s is not None), default=None)
+                waits_s = [due_s for due_s in dues_s if due_s is not None]
+                return min([*waits_s, _LONGEST_WAIT_S]) if waits_s else None
             camera = self._cameras[number]
             arrival = camera.newest.take()
             if arrival is not None:
