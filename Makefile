@@ -57,7 +57,8 @@ lint: $(DEV_STAMP)
 
 # The figures in the documents, out of docs/results and models/.
 docs: $(RUN_STAMP)
-	$(BIN)/python -m contextnet_ros.tools.document README.md docs/models/*.md
+	$(BIN)/python -m contextnet_ros.tools.curves docs/results/training-*.jsonl
+	$(BIN)/python -m contextnet_ros.tools.document README.md docs/*.md docs/models/*.md
 
 clean:
 	rm -rf $(VENV) build install log out *.egg-info .mypy_cache .pytest_cache .ruff_cache

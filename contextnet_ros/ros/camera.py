@@ -17,6 +17,7 @@ from contextnet_ros.ros import compat, image_msg, qos
 from contextnet_ros.ros.frames import NewestFrame, Pace, SequenceGaps
 from contextnet_ros.ros.rates import LatencyWindow, Silence, stamp_latency_ms
 from contextnet_ros.ros.settings import Settings
+from contextnet_ros.ros.timings import FrameTimes, TimingsPublisher
 
 
 class Arrival(NamedTuple):
@@ -66,6 +67,7 @@ class Camera:
         self._gaps = SequenceGaps()
         self._explained: set[str] = set()
         self._outputs: dict[str, _Output] = {}
+        self._timings: TimingsPublisher | None = None
         self._subscription: Any = None
         self._publishers = compat.Matched(self._count_publishers)
 
@@ -76,8 +78,12 @@ class Camera:
         kinds = {"label": Image, "overlay": Image, "confidence": Image}
         for name, kind in {**kinds, "overlay/compressed": CompressedImage}.items():
             self._outputs[name] = _Output(self._node, kind, self._prefix + name)
+        self._timings = TimingsPublisher(self._node, f"{self._prefix}timings")
 
     def close_outputs(self) -> None:
+        if self._timings is not None:
+            self._timings.close()
+            self._timings = None
         for output in self._outputs.values():
             self._node.destroy_publisher(output.publisher)
         self._outputs.clear()
@@ -158,12 +164,18 @@ class Camera:
         names = {"overlay/compressed": "overlay"}
         return {names.get(name, name) for name in watched} - {"label"}
 
-    def publish(self, frame: SegmentedFrame, arrival: Arrival, settings: Settings) -> None:
+    def publish(
+        self, frame: SegmentedFrame, arrival: Arrival, settings: Settings, times: FrameTimes
+    ) -> None:
         """Answer the frame in hand, the label first; every output bears its header."""
         header = arrival.message.header
-        self._publish("label", image_msg.fill(Image(), frame.label, "mono8", header))
+        label = image_msg.fill(Image(), frame.label, "mono8", header)
+        times.mark("filled")
+        self._publish("label", label)
         self.newest.finish_published()
         self._note_latency(arrival)
+        if self._timings is not None:
+            self._timings.publish(header, times, frame.timings)
         if frame.confidence is not None:
             self._publish("confidence", image_msg.fill(Image(), frame.confidence, "mono8", header))
         if frame.overlay is None:

@@ -25,13 +25,17 @@ from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 
+from contextnet_ros.ros.dds_profiles import profile_variables
 from contextnet_ros.ros.rates import LatencyWindow, Rates, percentile_ms
 
-# What to do when frames are lost between the camera's process and ours.
-DDS_REMEDY = (
-    "start the camera's process with the DDS profile too (FASTDDS_DEFAULT_PROFILES_FILE and "
-    "FASTRTPS_DEFAULT_PROFILES_FILE set to config/dds/fastdds.xml)"
-)
+
+def dds_remedy(middleware: str) -> str:
+    """What to do when frames are lost between the camera's process and ours."""
+    variables = profile_variables("auto", {"RMW_IMPLEMENTATION": middleware})
+    if not variables:
+        return f"give {middleware} room for large images, in the camera's process too"
+    lines = " ".join(f"{name}={value}" for name, value in variables.items())
+    return f"start the camera's process, as well as this one, with the DDS profile: {lines}"
 
 
 @dataclass(frozen=True)
@@ -39,7 +43,7 @@ class Stream:
     """One camera's frames, or those of all, as `rates` read them last.
 
     `silent_s` is 0 unless frames are overdue; `faults` say why peers don't match; `idle` says why
-    no frames are taken, where none should be.
+    no frames are taken, where none should be; `remedy` is the one against loss on the way.
     """
 
     topic: str
@@ -51,6 +55,7 @@ class Stream:
     silent_s: float = 0.0
     faults: Sequence[str] = ()
     idle: str = ""
+    remedy: str = ""
 
     def judge(self) -> tuple[bytes, str]:
         """The level and what it is for, the worst first."""
@@ -71,7 +76,9 @@ class Stream:
             found.append(f"{rates.new_bad} bad frames; the last: {rates.counts.last_bad}")
         found += self.faults
         if rates.new_not_taken:
-            found.append(f"{rates.new_not_taken} frames were sent but did not arrive: {DDS_REMEDY}")
+            found.append(
+                f"{rates.new_not_taken} frames were sent but did not arrive: {self.remedy}"
+            )
         if self.idle:
             return found
         if self.publishers == 0:

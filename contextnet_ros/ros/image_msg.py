@@ -132,35 +132,48 @@ def to_bgr(message: Any) -> Pixels:
     return _convert(encoding, _rows(message, rows or message.height), message)
 
 
-# First and last bytes of the files that a CompressedImage may hold. They tell what it is, not its
-# `format`, into which drivers write anything, or nothing.
-_SIGNATURES = {
-    "JPEG": (b"\xff\xd8\xff", b"\xff\xd9"),
-    "PNG": (b"\x89PNG\r\n\x1a\n", b"IEND\xaeB`\x82"),
-}
+# The first bytes of a file tell what it is, not `format`, into which drivers write anything.
+_JPEG, _JPEG_END = b"\xff\xd8\xff", b"\xff\xd9"
+_PNG = b"\x89PNG\r\n\x1a\n"
 # Some cameras fill their buffers up with zeros.
 _PADDING_BYTES = 4096
 
 
 def check_compressed(message: Any) -> str:
-    """JPEG or PNG; raises BadFrame where a CompressedImage's two ends show neither, whole."""
+    """JPEG or PNG; raises BadFrame where a CompressedImage is neither or lacks its end."""
     data = memoryview(message.data)
-    start, end = bytes(data[:8]), bytes(data[-_PADDING_BYTES:]).rstrip(b"\0")
-    kind = next((kind for kind, ends in _SIGNATURES.items() if start.startswith(ends[0])), None)
-    if kind is None and len(data) > 0:
+    start = bytes(data[:8])
+    # OpenCV makes up what is missing of a JPEG or refuses it, depending on its version.
+    if start.startswith(_JPEG):
+        kind, whole = "JPEG", bytes(data[-_PADDING_BYTES:]).rstrip(b"\0").endswith(_JPEG_END)
+    elif start == _PNG:
+        kind, whole = "PNG", _is_whole_png(data)
+    elif start:
         raise BadFrame(
             "unknown_encoding",
             f"an image of format {message.format!r} is neither JPEG nor PNG: set the camera's "
             "driver, or image_transport, to jpeg or png",
         )
-    # OpenCV makes up what is missing of a JPEG, or refuses it, depending on its version.
-    if kind is None or not end.endswith(_SIGNATURES[kind][1]):
+    else:
+        kind, whole = "compressed", False
+    if not whole:
         raise BadFrame(
             "short_data",
-            f"the {kind or 'compressed'} image is cut off after {len(data)} bytes: check the "
-            "camera's driver and the network",
+            f"the {kind} image is cut off after {len(data)} bytes: check the camera's driver and "
+            "the network",
         )
     return kind
+
+
+def _is_whole_png(data: memoryview) -> bool:
+    # Every chunk's length is looked at: OpenCV would make room for one of 2 GB.
+    at = len(_PNG)
+    while at + 12 <= len(data):
+        length, kind = int.from_bytes(data[at : at + 4], "big"), bytes(data[at + 4 : at + 8])
+        at += 12 + length
+        if kind == b"IEND":
+            return at <= len(data)
+    return False
 
 
 def decode_compressed(message: Any) -> Pixels:

@@ -58,7 +58,7 @@ class LiveSegmenter:
         if self._least > 0 or not settings.shows_all_classes:
             shown = None if settings.shows_all_classes else settings.overlay_classes
             table = self.segmenter.header.table
-            self._blender = OverlayBlender(table, settings.overlay_opacity, shown)
+            self._blender = OverlayBlender(table, settings.overlay_opacity, shown=shown)
         self._settings = settings
 
 

@@ -11,6 +11,7 @@ from typing import Any
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
+from rclpy.utilities import get_rmw_implementation_identifier
 
 from contextnet_ros.ros import diagnostics
 from contextnet_ros.ros.camera import Camera
@@ -48,6 +49,7 @@ class Reporter:
         self._next_log_s = 0.0
         self._faults: dict[Camera, list[str]] = {camera: [] for camera in cameras}
         self._silent: set[Camera] = set()
+        self._remedy = diagnostics.dds_remedy(get_rmw_implementation_identifier())
         self._publisher = node.create_publisher(DiagnosticArray, "/diagnostics", 10)
         # A steady clock: reports go on while simulated time stands still.
         self._timer = node.create_timer(
@@ -92,6 +94,7 @@ class Reporter:
             silent_s=camera.silence.lasts_s(time.monotonic()),
             faults=camera.qos_faults(),
             idle=idle,
+            remedy=self._remedy,
         )
 
     def _frames_statuses(self, streams: list[diagnostics.Stream], idle: str) -> list[Any]:
@@ -147,8 +150,7 @@ class Reporter:
         log = self._node.get_logger()
         if rates.new_not_taken:
             log.warning(
-                f"{rates.new_not_taken} frames were sent but did not arrive: "
-                f"{diagnostics.DDS_REMEDY}"
+                f"{rates.new_not_taken} frames were sent but did not arrive: {self._remedy}"
             )
         if rates.input_hz == 0:
             for camera in self._cameras:

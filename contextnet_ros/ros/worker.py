@@ -15,6 +15,7 @@ from contextnet_ros.ros.camera import Arrival, Camera
 from contextnet_ros.ros.frames import Turns
 from contextnet_ros.ros.live_segmenter import LiveSegmenter
 from contextnet_ros.ros.settings import Settings
+from contextnet_ros.ros.timings import FrameTimes
 
 # A limit may be raised, or a camera closed, while a frame waits for its turn.
 _LONGEST_WAIT_S = 0.1
@@ -77,11 +78,15 @@ class Worker:
 
     def _segment(self, camera: Camera, arrival: Arrival, settings: Settings) -> None:
         message = arrival.message
+        times = FrameTimes(arrival.monotonic_s)
+        times.mark("taken")
         assert self.live is not None
         device = self.live.segmenter.device
         try:
             image = camera.transport.decode(message)
+            times.mark("decoded")
             frame = self.live(image, camera.wanted(), settings)
+            times.mark("segmented")
         except image_msg.BadFrame as bad:
             camera.newest.finish_bad(bad.reason, str(bad))
         except DeviceError as error:
@@ -99,7 +104,7 @@ class Worker:
                 f"({type(error).__name__}: {first_line(error)})",
             )
         else:
-            camera.publish(frame, arrival, settings)
+            camera.publish(frame, arrival, settings, times)
 
 
 def first_line(error: BaseException) -> str:

@@ -28,7 +28,15 @@ SECOND_NS = 1_000_000_000
 def stream(counts, **what):
     rates = Rates()
     rates.update(counts)
-    given = {"latency": [], "stamp_latency": [], "odd_stamps": 0, "publishers": 1, **what}
+    remedy = diagnostics.dds_remedy("rmw_fastrtps_cpp")
+    given = {
+        "remedy": remedy,
+        "latency": [],
+        "stamp_latency": [],
+        "odd_stamps": 0,
+        "publishers": 1,
+        **what,
+    }
     return diagnostics.Stream("/image", rates, **given)
 
 
@@ -55,6 +63,11 @@ def test_what_goes_wrong_is_a_warning_that_says_what(counts, what, said):
     assert level == WARN
     for text in said:
         assert text in message
+
+
+def test_the_remedy_against_loss_is_that_of_the_middleware_in_use():
+    assert "CYCLONEDDS_URI=file:///" in diagnostics.dds_remedy("rmw_cyclonedds_cpp")
+    assert "rmw_other" in diagnostics.dds_remedy("rmw_other")
 
 
 def test_every_warning_is_said_at_once():
