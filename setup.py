@@ -48,6 +48,7 @@ setup(
     entry_points={
         "console_scripts": [
             "segment_node = contextnet_ros.ros.segment_node:main",
+            "contextnet-bag-benchmark = contextnet_ros.ros.bag_benchmark:main",
             "contextnet-bag-make = contextnet_ros.ros.bag_make:main",
             "contextnet-bench = contextnet_ros.tools.bench:main",
             "contextnet-eval = contextnet_ros.tools.evaluate:main",

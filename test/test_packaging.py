@@ -16,6 +16,7 @@ from contextnet_ros.inference import list_models
 ROOT = resource_dir("config").parent
 COMMANDS = {
     "segment_node",
+    "contextnet-bag-benchmark",
     "contextnet-bag-make",
     "contextnet-bench",
     "contextnet-eval",

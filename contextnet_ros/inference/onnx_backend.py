@@ -10,6 +10,8 @@ import onnxruntime
 import torch
 
 from contextnet_ros.inference.onnx_graph import build_graph
+from contextnet_ros.inference.preprocess import Bordered
+from contextnet_ros.inference.team import Team
 from contextnet_ros.network import ContextNet, WeightHeader
 
 # What it prints of its own accord; only errors, since a user can do nothing about the rest.
@@ -19,7 +21,7 @@ _LOG_ERRORS = 3
 class OnnxRuntimeBackend:
     """ONNX Runtime's CPU kernels, one session for frames of any size.
 
-    It gets the bytes and normalizes in the graph. Raises RuntimeError where ONNX Runtime fails, as
+    The graph normalizes. Raises RuntimeError where ONNX Runtime fails, as
     for want of memory.
     """
 
@@ -30,12 +32,18 @@ class OnnxRuntimeBackend:
     def __init__(self, network: ContextNet, header: WeightHeader, num_threads: int) -> None:
         self.device = torch.device("cpu")
         self.num_threads = num_threads
-        model = build_graph(network, header, source="frame")
+        self._header = header
+        self._team = Team(num_threads)
+        self._bordered: tuple[tuple[int, ...], Bordered] | None = None
+        model = build_graph(network, header, source="bordered")
         self._session = make_session(model.SerializeToString(), num_threads)
 
     def coarse_logits(self, frame: npt.NDArray[np.uint8]) -> torch.Tensor:
+        if self._bordered is None or self._bordered[0] != frame.shape:
+            height, width = frame.shape[:2]
+            self._bordered = frame.shape, Bordered(height, width, self._header, self._team)
         try:
-            logits: list[Any] = self._session.run(None, {"frame": frame})
+            logits: list[Any] = self._session.run(None, {"bordered": self._bordered[1](frame)})
         # Its exceptions have no base of their own.
         except Exception as error:
             raise RuntimeError(f"ONNX Runtime: {error}") from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -21,10 +22,34 @@ OPSET = 17
 IR_VERSION = 8
 
 
-class Graph:
-    """Nodes and constants in the order they are added; methods return the name of their output."""
+# Channels that ONNX Runtime lays out side by side, with AVX2 and NEON at least.
+_BLOCK = 8
 
-    def __init__(self) -> None:
+
+@dataclass(frozen=True)
+class Interleaved:
+    """An image of bytes, or values as large, (1, 1, H, 3 W), each pixel's channels side by side.
+
+    `mean`, `factor`: (3,), in the network's order; its input is (value - mean) * factor. `swap`:
+    the order of the image is the reverse. `border`: the image has a row and a column of the mean
+    ahead of it, which are the padding of the first convolutions; otherwise the mean is 0.
+    """
+
+    name: str
+    mean: npt.NDArray[np.float64]
+    factor: npt.NDArray[np.float64]
+    swap: bool
+    border: bool
+
+
+class Graph:
+    """Nodes and constants in the order they are added; methods return the name of their output.
+
+    `blocked`: say things so that ONNX Runtime keeps to its layout of blocks of channels.
+    """
+
+    def __init__(self, blocked: bool = False) -> None:
+        self._blocked = blocked
         self._nodes: list[onnx.NodeProto] = []
         self._constants: dict[str, onnx.TensorProto] = {}
 
@@ -48,7 +73,7 @@ class Graph:
         self,
         image: str,
         weight: npt.NDArray[np.floating[Any]],
-        bias: npt.NDArray[np.float32],
+        bias: npt.NDArray[np.floating[Any]],
         strides: tuple[int, int],
         pads: tuple[int, int],
         dilations: tuple[int, int] = (1, 1),
@@ -103,6 +128,58 @@ class Graph:
             features = self.module(module, features)
         return features
 
+    def interleaved_branch(self, branch: nn.Sequential, image: Interleaved, scale: int) -> str:
+        """Add a branch that sees an interleaved image reduced by `scale`."""
+        first, *rest = branch
+        assert isinstance(first, nn.Sequential)
+        convolution, activation = first
+        assert isinstance(convolution, nn.Conv2d)
+        weight, bias = weights(convolution)
+        if scale > 1:
+            reduced = self._reduced(image, scale)
+            # The channels that fill the block are nothing to the convolution.
+            weight = np.pad(weight, ((0, 0), (0, _BLOCK - weight.shape[1]), (0, 0), (0, 0)))
+            stride, pad = pair(convolution.stride), pair(convolution.padding)
+            features = self.convolution(reduced, weight, bias, stride, pad)
+        else:
+            scaled = weight * image.factor[:, None, None]
+            bias = bias - np.einsum("ocyx,c->o", scaled, image.mean)
+            features = self._on_interleaved(
+                image, scaled, bias, pair(convolution.stride)[0], pair(convolution.padding)[0]
+            )
+        return self.chain([activation, *rest], features)
+
+    def _reduced(self, image: Interleaved, scale: int) -> str:
+        """Add the mean of scale x scale pixels, normalized, filled up to a block of channels."""
+        weight: npt.NDArray[np.float64] = np.zeros((_BLOCK, 3, scale, scale))
+        weight[range(3), range(3)] = (image.factor / scale**2)[:, None, None]
+        bias = np.pad(-image.mean * image.factor, (0, _BLOCK - 3))
+        if image.border:
+            # Zeros pass over the row and the column ahead.
+            weight = np.pad(weight, ((0, 0), (0, 0), (1, 0), (1, 0)))
+        return self._on_interleaved(image, weight, bias, scale, 0)
+
+    def _on_interleaved(
+        self,
+        image: Interleaved,
+        weight: npt.NDArray[np.floating[Any]],
+        bias: npt.NDArray[np.floating[Any]],
+        stride: int,
+        pad: int,
+    ) -> str:
+        """Add a convolution, weight (O, 3, h, w), on an image whose border is its padding."""
+        pad = 0 if image.border else pad
+        wide = weight.transpose(0, 2, 3, 1)
+        if image.swap:
+            wide = wide[..., ::-1]
+        return self.convolution(
+            image.name,
+            wide.reshape(len(weight), 1, weight.shape[2], -1),
+            bias,
+            (stride, 3 * stride),
+            (pad, 3 * pad),
+        )
+
     def classify(self, network: ContextNet, detail: Sequence[str], context: str) -> str:
         """Add fusion (Table 3), for cn124 in two steps, and classifier behind the features."""
         factor = network.context_scale
@@ -116,7 +193,16 @@ class Graph:
     def _fuse(self, fusion: FusionUnit, detail: str, context: str, factor: int) -> str:
         context = self.enlarge(context, factor)
         added = [self.module(fusion.detail, detail), self.module(fusion.context, context)]
-        return self.relu6(self.node("Add", added))
+        features = self.node("Add", added)
+        if self._blocked:
+            # Behind this addition ONNX Runtime would leave its layout for the ReLU6 and come back;
+            # behind a convolution it doesn't.
+            linear = fusion.detail[0]
+            assert isinstance(linear, nn.Conv2d)
+            channels = linear.out_channels
+            ones, zeros = np.ones((channels, 1, 1, 1)), np.zeros(channels, np.float32)
+            features = self.convolution(features, ones, zeros, (1, 1), (0, 0), groups=channels)
+        return self.relu6(features)
 
     def model(
         self,

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from contextnet_ros.files import UserError
+from contextnet_ros.inference.team import ALONE, Team
 from contextnet_ros.labels import ClassTable
 
 DEFAULT_OPACITY = 0.5
@@ -22,13 +23,17 @@ class OverlayBlender:
     label has no colour keep the frame's. Raises UserError where the opacity isn't within 0 to 1.
     """
 
-    def __init__(self, table: ClassTable, opacity: float = DEFAULT_OPACITY) -> None:
+    def __init__(
+        self, table: ClassTable, opacity: float = DEFAULT_OPACITY, team: Team = ALONE
+    ) -> None:
         if not 0 <= opacity <= 1:
             raise UserError(f"overlay opacity {opacity} is out of range: choose one from 0 to 1")
         self.opacity = float(opacity)
         self._num_classes = table.num_classes
         self._frame_part = _scaled(np.arange(256), 1 - self.opacity)
-        self._colour_part = _scaled(table.palette_bgr(), self.opacity)[None]
+        # As OpenCV's colour maps.
+        self._colour_part = _scaled(table.palette_bgr(), self.opacity)[:, None]
+        self._team = team
 
     def __call__(
         self, image: npt.NDArray[np.uint8], label: npt.NDArray[np.uint8]
@@ -36,8 +41,13 @@ class OverlayBlender:
         """Return the overlay, uint8 (H, W, 3), a new array, of a BGR frame (H, W, 3) and its
         label (H, W)."""
         image = np.ascontiguousarray(image)
-        colour = cv2.LUT(cv2.cvtColor(label, cv2.COLOR_GRAY2BGR), self._colour_part)
-        overlay = np.asarray(cv2.add(cv2.LUT(image, self._frame_part), colour), np.uint8)
+        overlay = np.empty_like(image)
+
+        def work(part: slice) -> None:
+            frame = cv2.LUT(image[part], self._frame_part)
+            cv2.add(frame, cv2.applyColorMap(label[part], self._colour_part), dst=overlay[part])
+
+        self._team.share_out(len(image), work)
         if label.max() >= self._num_classes:
             unlabelled = label >= self._num_classes
             overlay[unlabelled] = image[unlabelled]

@@ -25,6 +25,7 @@ from contextnet_ros.inference.backend import (
 from contextnet_ros.inference.overlay import DEFAULT_OPACITY, OverlayBlender
 from contextnet_ros.inference.postprocess import Postprocessor
 from contextnet_ros.inference.preprocess import Resizer, check_frame
+from contextnet_ros.inference.team import Team
 from contextnet_ros.network import VARIANTS, ContextNet, NetworkSize, WeightHeader, load_weights
 from contextnet_ros.provenance import resident_bytes
 
@@ -87,7 +88,8 @@ class Segmenter:
             choose_precision(precision, chosen),
             choose_threads(num_threads),
         )
-        self._blender = OverlayBlender(header.table, overlay_opacity)
+        self._team = Team(self._backend.num_threads)
+        self._blender = OverlayBlender(header.table, overlay_opacity, self._team)
         self._plans: OrderedDict[tuple[int, int], _Plan] = OrderedDict()
         self._lock = threading.Lock()
 
@@ -146,7 +148,7 @@ class Segmenter:
 
     @overlay_opacity.setter
     def overlay_opacity(self, opacity: float) -> None:
-        self._blender = OverlayBlender(self.header.table, opacity)
+        self._blender = OverlayBlender(self.header.table, opacity, self._team)
 
     def __call__(
         self, image: npt.NDArray[np.uint8], outputs: Sequence[str] | None = None
@@ -209,7 +211,7 @@ class Segmenter:
             preprocess = Resizer(
                 height, width, self.network_size, VARIANTS[self.header.variant].size_multiple
             )
-            plan = _Plan(preprocess, Postprocessor(height, width, preprocess))
+            plan = _Plan(preprocess, Postprocessor(height, width, preprocess, self._team))
         self._plans[height, width] = plan
         while len(self._plans) > _KEPT_SIZES:
             self._plans.popitem(last=False)

@@ -21,6 +21,7 @@ from contextnet_ros.files import UserError
 from contextnet_ros.inference import Segmenter
 from contextnet_ros.ros import compat, diagnostics, image_msg, parameters
 from contextnet_ros.ros.frames import NewestFrame, SequenceGaps
+from contextnet_ros.ros.timings import FrameTimes, TimingsPublisher
 
 NAME = "segmenter"
 REPORT_PERIOD_S = 1.0
@@ -124,6 +125,7 @@ class SegmentNode:
         newest = QoSProfile(depth=1)
         self._label = self._node.create_publisher(Image, "~/label", newest)
         self._overlay = self._node.create_publisher(Image, "~/overlay", newest)
+        self._timings = TimingsPublisher(self._node)
         self._diagnostics = self._node.create_publisher(DiagnosticArray, "/diagnostics", 10)
         self._images = self._node.create_subscription(
             Image, "image", compat.image_callback(self._on_image), qos_profile_sensor_data
@@ -227,10 +229,13 @@ class SegmentNode:
 
     def _segment(self, arrival: Arrival) -> None:
         message = arrival.message
+        times = FrameTimes(arrival.monotonic_s)
+        times.mark("taken")
         # Polled, since Humble has no event for a matched subscription.
         watched = self._overlay.get_subscription_count() > 0
         try:
             image = image_msg.to_bgr(message)
+            times.mark("decoded")
             if watched:
                 self._follow_opacity()
             frame = self._segmenter(image, ("label", "overlay") if watched else ("label",))
@@ -246,9 +251,13 @@ class SegmentNode:
                 f"on {self._segmenter.device} ({type(error).__name__}: {cause})",
             )
             return
-        self._label.publish(image_msg.fill(Image(), frame.label, "mono8", message.header))
+        times.mark("segmented")
+        label = image_msg.fill(Image(), frame.label, "mono8", message.header)
+        times.mark("filled")
+        self._label.publish(label)
         self._newest.finish_published()
         self._latency.add(1000 * (time.monotonic() - arrival.monotonic_s))
+        self._timings.publish(message.header, times, frame.timings)
         if frame.overlay is not None:
             self._overlay.publish(image_msg.fill(Image(), frame.overlay, "bgr8", message.header))
 

@@ -68,7 +68,7 @@ class Augmentation:
         shrinking = cv2.INTER_AREA if factor < 1 else cv2.INTER_LINEAR
         window = np.s_[top : top + rows, left : left + columns]
         small_image = cv2.resize(image[window], size, interpolation=shrinking)
-        small_label = cv2.resize(label[window], size, interpolation=cv2.INTER_NEAREST)
+        small_label = cv2.resize(label[window], size, interpolation=cv2.INTER_NEAREST_EXACT)
         if small_label.shape == self.crop:
             return small_image, small_label
         full_image = np.zeros((*self.crop, 3), np.uint8)

@@ -41,6 +41,15 @@ def segmentation_loss(
     return entropy
 
 
+def thinned(labels: torch.Tensor, stride: int) -> torch.Tensor:
+    """The middle pixel of every stride x stride block: (N, H, W) -> (N, H / stride, W / stride).
+
+    For an odd stride that divides both sides, logits interpolated to that size are those that
+    interpolation to the full size gives at these very pixels.
+    """
+    return labels[:, stride // 2 :: stride, stride // 2 :: stride]
+
+
 def labeled_weight(labels: torch.Tensor, class_weights: torch.Tensor | None) -> torch.Tensor:
     """What the mean of the loss divides by: labelled pixels, each with the weight of its class."""
     truth = labels[labels != IGNORE_ID]

@@ -7,8 +7,9 @@ import math
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 
-from contextnet_ros.training.losses import lovasz_softmax, segmentation_loss
+from contextnet_ros.training.losses import lovasz_softmax, segmentation_loss, thinned
 
 
 def sample(classes: int = 4) -> tuple[torch.Tensor, torch.Tensor]:
@@ -32,6 +33,15 @@ def test_plain_cross_entropy_is_the_mean_over_labelled_pixels() -> None:
     logits, labels = sample()
     expected = np.mean(pixel_entropies(logits, labels))
     assert float(segmentation_loss(logits, labels)) == pytest.approx(expected, abs=1e-5)
+
+
+def test_thinned_labels_meet_the_logits_that_the_full_size_has_there() -> None:
+    generator = torch.Generator().manual_seed(0)
+    coarse = torch.randn(2, 4, 12, 18, generator=generator)
+    labels = torch.randint(0, 4, (2, 96, 144), generator=generator)
+    full = F.interpolate(coarse, size=(96, 144), mode="bilinear", align_corners=False)
+    expected = segmentation_loss(full[:, :, 1::3, 1::3], labels[:, 1::3, 1::3])
+    torch.testing.assert_close(segmentation_loss(coarse, thinned(labels, 3)), expected)
 
 
 def test_ohem_is_the_mean_over_the_hardest_share() -> None:

@@ -16,8 +16,9 @@ from contextnet_ros.inference.backend import choose_device
 from contextnet_ros.network import VARIANTS, count_parameters, load_weights
 from contextnet_ros.provenance import provenance
 from contextnet_ros.training import stages
-from contextnet_ros.training.loop import LOG_NAME, Training
+from contextnet_ros.training.loop import Training
 from contextnet_ros.training.recipe import Recipe
+from contextnet_ros.training.record import LOG_NAME
 from contextnet_ros.training.stages import Runner, Setup
 
 NOT_MEASURED = "not measured"
