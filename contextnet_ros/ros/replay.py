@@ -47,7 +47,7 @@ def held_hz(round_trips_ms: list[float], max_hz: float = MAX_HZ) -> float:
 class Setup:
     """Who takes part in a replay.
 
-    `parameters` go to the node, `player` are further arguments of the player. `outputs` are the
+    `parameters` go to the node; `node` and `player` are further arguments. `outputs` are the
     image topics that are subscribed to, the label's first; they are recorded to `output_bag` by
     the plays that ask for it. `timings` has the node tell of its stages.
     """
@@ -61,6 +61,7 @@ class Setup:
     timings: bool = False
     bag_topic: str | None = None
     node_module: str = NODE_MODULE
+    node: tuple[str, ...] = ()
     player_module: str = PLAYER_MODULE
     player: tuple[str, ...] = ()
 
@@ -173,7 +174,7 @@ class Session:
 
     def _start_node(self) -> Child:
         setup = self.setup
-        arguments = ["--ros-args", "-r", f"image:={setup.image_topic}"]
+        arguments = [*setup.node, "--ros-args", "-r", f"image:={setup.image_topic}"]
         for name, value in setup.parameters.items():
             arguments += ["-p", f"{name}:={value}"]
         return self.children.start("node", setup.node_module, arguments)

@@ -287,9 +287,10 @@ KEPT_BYTES = 4 << 30
 
 def ready(source: LabelledFrames) -> LabelledFrames:
     """The data set, checked frame by frame; in memory where it is small. Raises UserError."""
+    if isinstance(source, GeneratedScenes):
+        return InMemory(source)
     image, label = source[0]
-    rendered = isinstance(source, GeneratedScenes)
-    if rendered or (image.nbytes + label.nbytes) * len(source) <= KEPT_BYTES:
+    if (image.nbytes + label.nbytes) * len(source) <= KEPT_BYTES:
         return InMemory(source)
     source.check()
     return source

@@ -11,9 +11,10 @@ from contextnet_ros.files import atomic_write
 from contextnet_ros.network import ContextNet, WeightHeader, load_weights, save_weights
 from contextnet_ros.training.checkpoint import load_checkpoint
 from contextnet_ros.training.distributed import World
-from contextnet_ros.training.loop import BEST_NAME, LOG_NAME, Training
+from contextnet_ros.training.loop import BEST_NAME, Training
 from contextnet_ros.training.pruning import prune
 from contextnet_ros.training.recipe import Recipe
+from contextnet_ros.training.record import LOG_NAME
 from contextnet_ros.training.sources import Roots
 
 Runner = Callable[[Training], Path]
@@ -22,12 +23,14 @@ Runner = Callable[[Training], Path]
 
 @dataclass(frozen=True)
 class Setup:
-    """Where trainings find their data, and what they run on."""
+    """Where trainings find their data, what they run on, and Training's other options."""
 
     roots: Roots = None
     device: str = "auto"
     workers: int = 1
     world: World = field(default_factory=World)
+    tensorboard: bool = False
+    augment: str = "auto"
 
 
 @dataclass(frozen=True)
@@ -111,6 +114,8 @@ def train(
             setup.workers,
             setup.world,
             start=start,
+            tensorboard=setup.tensorboard,
+            augment=setup.augment,
         )
         run(training)
         if training.step < stage.recipe.steps:
