@@ -77,7 +77,8 @@ class Camera:
         """Offer all outputs; raises UserError for QoS overrides that can't be."""
         kinds = {"label": Image, "overlay": Image, "confidence": Image}
         for name, kind in {**kinds, "overlay/compressed": CompressedImage}.items():
-            self._outputs[name] = _Output(self._node, kind, self._prefix + name)
+            topic = self._prefix + name
+            self._outputs[name] = _Output(self._node, kind, topic, asked=name != "label")
         self._timings = TimingsPublisher(self._node, f"{self._prefix}timings")
 
     def close_outputs(self) -> None:
@@ -160,9 +161,13 @@ class Camera:
 
     def wanted(self) -> set[str]:
         """What somebody subscribes to, beside the label."""
-        watched = {name for name, output in self._outputs.items() if output.readers() > 0}
-        names = {"overlay/compressed": "overlay"}
-        return {names.get(name, name) for name in watched} - {"label"}
+        wanted = {"confidence"} if self._watched("confidence") else set()
+        if self._watched("overlay") or self._watched("overlay/compressed"):
+            wanted.add("overlay")
+        return wanted
+
+    def _watched(self, name: str) -> bool:
+        return self._outputs[name].readers() > 0
 
     def publish(
         self, frame: SegmentedFrame, arrival: Arrival, settings: Settings, times: FrameTimes
@@ -180,9 +185,9 @@ class Camera:
             self._publish("confidence", image_msg.fill(Image(), frame.confidence, "mono8", header))
         if frame.overlay is None:
             return
-        if self._outputs["overlay"].readers() > 0:
+        if self._watched("overlay"):
             self._publish("overlay", image_msg.fill(Image(), frame.overlay, "bgr8", header))
-        if self._outputs["overlay/compressed"].readers() > 0:
+        if self._watched("overlay/compressed"):
             self._publish("overlay/compressed", jpeg(frame.overlay, settings.jpeg_quality, header))
 
     def _publish(self, name: str, message: Any) -> None:
@@ -199,17 +204,14 @@ class Camera:
 
 
 class _Output:
-    """A publisher and how many read it."""
+    """A publisher and, of those whose work is done only while somebody reads, how many do."""
 
-    def __init__(self, node: Node, kind: type, topic: str) -> None:
+    def __init__(self, node: Node, kind: type, topic: str, asked: bool) -> None:
         matched = compat.Matched(lambda: self.publisher.get_subscription_count())
         self.readers = matched.count
+        events = matched.publisher_events() if asked else compat.no_events()
         self.publisher: Any = qos.create(
-            node.create_publisher,
-            kind,
-            topic,
-            qos.newest(),
-            event_callbacks=matched.publisher_events(),
+            node.create_publisher, kind, topic, qos.newest(), event_callbacks=events
         )
 
 

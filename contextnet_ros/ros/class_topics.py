@@ -17,7 +17,7 @@ from std_msgs.msg import String
 
 from contextnet_ros.files import UserError
 from contextnet_ros.labels import IGNORE_ID, ClassTable
-from contextnet_ros.ros import qos
+from contextnet_ros.ros import compat, qos
 
 _PARAMETERS = {
     "class_table": "Name of the table of classes, from the weight file.",
@@ -34,13 +34,11 @@ class ClassTopics:
         self._table = table
         self._threshold: float | None = None
         _declare(node, table)
-        self._classes = qos.create(node.create_publisher, String, "~/classes", qos.latched())
+        self._classes = self._latched(String, "~/classes")
         self._classes.publish(String(data=json.dumps(class_list(table))))
         messages = vision_messages()
         self._messages = messages
-        self._label_info = messages and qos.create(
-            node.create_publisher, messages.LabelInfo, "~/label_info", qos.latched()
-        )
+        self._label_info = messages and self._latched(messages.LabelInfo, "~/label_info")
 
     def follow(self, min_confidence: float) -> None:
         """Publish ~/label_info if its threshold is not this already."""
@@ -49,6 +47,11 @@ class ClassTopics:
             message = label_info(self._messages, self._table, min_confidence)
             message.header.stamp = self._node.get_clock().now().to_msg()
             self._label_info.publish(message)
+
+    def _latched(self, kind: type, topic: str) -> Any:
+        silent = compat.no_events()
+        make = self._node.create_publisher
+        return qos.create(make, kind, topic, qos.latched(), event_callbacks=silent)
 
     def close(self) -> None:
         for publisher in (self._classes, self._label_info):

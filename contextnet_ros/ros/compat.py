@@ -49,6 +49,12 @@ def publication(info: dict[str, Any], publishers: int) -> tuple[Hashable, int] |
     return ("the only one", number) if publishers == 1 else None
 
 
+def no_events() -> PublisherEventCallbacks:
+    """For a publisher whose peers nobody asks for: each kind of event costs every wake-up of the
+    executor."""
+    return PublisherEventCallbacks(use_default_callbacks=False)
+
+
 class Matched:
     """How many peers a publisher or subscription is matched with.
 

@@ -7,7 +7,6 @@ and freed by `cleanup`; frames are received while the node is active and enabled
 
 from __future__ import annotations
 
-import gc
 import threading
 import time
 from typing import Any
@@ -18,6 +17,7 @@ from std_srvs.srv import SetBool
 
 from contextnet_ros.files import UserError
 from contextnet_ros.inference import Segmenter
+from contextnet_ros.inference.memory import release_memory
 from contextnet_ros.ros import parameters
 from contextnet_ros.ros.camera import Camera
 from contextnet_ros.ros.class_topics import ClassTopics, without_label_info
@@ -199,8 +199,7 @@ class SegmentNode:
         if self._class_topics is not None:
             self._class_topics.close()
         self._class_topics = self._worker.live = None
-        # Networks hold themselves in cycles.
-        gc.collect()
+        release_memory()
 
     def _open_inputs(self) -> None:
         if self._state == "active" and self._enabled:

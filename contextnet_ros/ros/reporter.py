@@ -13,7 +13,7 @@ from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
 from rclpy.utilities import get_rmw_implementation_identifier
 
-from contextnet_ros.ros import diagnostics
+from contextnet_ros.ros import compat, diagnostics
 from contextnet_ros.ros.camera import Camera
 from contextnet_ros.ros.frames import total
 from contextnet_ros.ros.rates import Rates, percentile_ms
@@ -50,7 +50,9 @@ class Reporter:
         self._faults: dict[Camera, list[str]] = {camera: [] for camera in cameras}
         self._silent: set[Camera] = set()
         self._remedy = diagnostics.dds_remedy(get_rmw_implementation_identifier())
-        self._publisher = node.create_publisher(DiagnosticArray, "/diagnostics", 10)
+        self._publisher = node.create_publisher(
+            DiagnosticArray, "/diagnostics", 10, event_callbacks=compat.no_events()
+        )
         # A steady clock: reports go on while simulated time stands still.
         self._timer = node.create_timer(
             REPORT_PERIOD_S, self.report, clock=Clock(clock_type=ClockType.STEADY_TIME)

@@ -39,9 +39,13 @@ class TimingsPublisher:
         from rclpy.qos import QoSProfile
         from std_msgs.msg import String
 
+        from contextnet_ros.ros.compat import no_events
+
         self._node = node
         self._message_type = String
-        self._publisher = node.create_publisher(String, topic, QoSProfile(depth=100))
+        self._publisher = node.create_publisher(
+            String, topic, QoSProfile(depth=100), event_callbacks=no_events()
+        )
 
     def close(self) -> None:
         self._node.destroy_publisher(self._publisher)
