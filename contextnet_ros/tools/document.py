@@ -130,10 +130,10 @@ def bench_note(path: Path, result: dict[str, Any]) -> str:
 
 
 def paper_rows(paths: Sequence[Path]) -> str:
-    """Table 7's ContextNet rows beside those of one benchmark."""
-    (path,) = paths
-    result = json.loads(path.read_text())
-    return f"{bench_report.paper_table(result)}\n\n{bench_note(path, result)}"
+    """Table 7's ContextNet rows beside those of benchmarks."""
+    results = [json.loads(path.read_text()) for path in paths]
+    notes = [bench_note(path, result) for path, result in zip(paths, results, strict=True)]
+    return "\n\n".join([bench_report.paper_table(results), "\\\n".join(notes)])
 
 
 def bag_table(paths: Sequence[Path]) -> str:

@@ -13,7 +13,7 @@ from contextnet_ros.training.distributed import World, join, leave
 from contextnet_ros.training.recipe import Recipe
 from contextnet_ros.training.sources import parse_roots
 from contextnet_ros.training.stages import Setup
-from contextnet_ros.training.studies import PAPER, STUDIES, Options, Study
+from contextnet_ros.training.studies import PAPER, STUDIES, Options, Study, train_all
 
 EXAMPLES = """examples:
   contextnet-study paper --root ~/cityscapes -o runs/paper --workers 8
@@ -88,7 +88,7 @@ def parser() -> argparse.ArgumentParser:
     add("--device", default="auto", help="auto, cpu or cuda (default: auto)")
     add("--workers", type=int, default=1, help="processes that load frames (default: %(default)s)")
     add("--json", type=Path, help="write what was measured here (default: OUTPUT/STUDY.json)")
-    return result  # fmt: skip
+    return result
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -118,21 +118,17 @@ def _run(options: argparse.Namespace, recipe: Recipe, setup: Setup, world: World
         options.model,
     )
     studies: tuple[Study, ...] = PAPER if options.study == "paper" else (STUDIES[options.study],)
-    for study in studies:
-        study.standing(told)
-    results = {}
-    for study in studies:
-        result = study.run(told, run_until_interrupted, print if world.leads else _nothing)
-        if result is None:
-            if world.leads:
-                print("interrupted; the same command goes on from there")
-            return 130
+    if not train_all(studies, told, run_until_interrupted, print if world.leads else _nothing):
         if world.leads:
-            results[study.name] = result
-            _write(options.output / f"{study.name}.json", result)
-            print(f"\n{study.name}: {study.about}\n\n{study.table(result)}\n")
+            print("interrupted; the same command goes on from there")
+        return 130
     if not world.leads:
         return 0
+    results = {}
+    for study in studies:
+        result = results[study.name] = study.conclude(told)
+        _write(options.output / f"{study.name}.json", result)
+        print(f"\n{study.name}: {study.about}\n\n{study.table(result)}\n")
     whole = results.get(options.study, {"studies": results})
     path = options.json or options.output / f"{options.study}.json"
     _write(path, whole)

@@ -3,7 +3,7 @@
 from contextnet_ros.training.studies.branches import BRANCHES, ZEROED
 from contextnet_ros.training.studies.pruning_gain import PRUNING
 from contextnet_ros.training.studies.recordings import RECORDINGS
-from contextnet_ros.training.studies.study import Options, Study
+from contextnet_ros.training.studies.study import Options, Study, train_all
 from contextnet_ros.training.studies.variants import VARIANTS_STUDY
 
 STUDIES = {study.name: study for study in (VARIANTS_STUDY, BRANCHES, PRUNING, RECORDINGS, ZEROED)}
@@ -12,4 +12,4 @@ STUDIES = {study.name: study for study in (VARIANTS_STUDY, BRANCHES, PRUNING, RE
 PAPER = (VARIANTS_STUDY, BRANCHES, PRUNING)
 """Those of the paper, whose trainings overlap."""
 
-__all__ = ["PAPER", "STUDIES", "Options", "Study"]
+__all__ = ["PAPER", "STUDIES", "Options", "Study", "train_all"]

@@ -56,37 +56,42 @@ class Study:
     table: Callable[[Result | None], str]
     measure: Callable[[Options, Result], Result] = lambda _, result: result
 
-    def standing(self, options: Options) -> dict[str, tuple[Recipe, stages.Outcome]]:
-        """Each training and how far it is; raises UserError for a folder with another recipe."""
-        return {
-            name: (recipe, stages.progress(recipe, options.folder / name))
+    def conclude(self, options: Options) -> Result:
+        """Measure what trainings that are finished have come to."""
+        runs = {
+            name: _summary(recipe, stages.progress(recipe, options.folder / name))
             for name, recipe in self.recipes(options).items()
         }
-
-    def run(
-        self,
-        options: Options,
-        run: Runner = Training.run,
-        say: Callable[[str], None] = lambda _: None,
-    ) -> Result | None:
-        """Train what is not trained yet and measure; None if `run` stopped before the end."""
-        standing = self.standing(options)
-        runs = {}
-        for place, (name, (recipe, outcome)) in enumerate(standing.items(), start=1):
-            if not outcome.finished:
-                say(
-                    f"training {place} of {len(standing)}: {name}, from step {outcome.step} "
-                    f"of {outcome.steps}"
-                )
-                outcome = stages.train(recipe, options.folder / name, options.setup, run)
-            if not outcome.finished:
-                return None
-            runs[name] = _summary(recipe, outcome)
         result = {"study": self.name, "recipe": options.recipe.to_dict(), "runs": runs}
-        if not options.setup.world.leads:
-            return result
         result = self.measure(options, result)
         return {**result, "provenance": provenance(choose_device(options.setup.device))}
+
+
+def train_all(
+    studies: Sequence[Study],
+    options: Options,
+    run: Runner = Training.run,
+    say: Callable[[str], None] = lambda _: None,
+) -> bool:
+    """Carry out every training of the studies that is not finished; False where `run` stopped one.
+
+    Those of one name are one training. Raises UserError, before any, for a folder that holds
+    another recipe.
+    """
+    recipes = {name: recipe for study in studies for name, recipe in study.recipes(options).items()}
+    standing = {
+        name: stages.progress(recipe, options.folder / name) for name, recipe in recipes.items()
+    }
+    for place, (name, outcome) in enumerate(standing.items(), start=1):
+        if outcome.finished:
+            continue
+        say(
+            f"training {place} of {len(standing)}: {name}, from step {outcome.step} "
+            f"of {outcome.steps}"
+        )
+        if not stages.train(recipes[name], options.folder / name, options.setup, run).finished:
+            return False
+    return True
 
 
 def _summary(recipe: Recipe, outcome: stages.Outcome) -> Result:
