@@ -16,12 +16,14 @@ from contextnet_ros.inference import list_models
 ROOT = resource_dir("config").parent
 COMMANDS = {
     "segment_node",
+    "contextnet-bag-benchmark",
     "contextnet-bag-make",
     "contextnet-bench",
     "contextnet-eval",
     "contextnet-export",
     "contextnet-prune",
     "contextnet-segment",
+    "contextnet-study",
     "contextnet-train",
 }
 PROBE = """

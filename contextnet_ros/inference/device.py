@@ -144,9 +144,13 @@ class CudaDevice:
             stream.stream.synchronize()
             graph = torch.cuda.CUDAGraph()
             pool = next((kept.pool() for kept in self._graphs), None)
-            # Only this thread's calls belong to the recording: others may use the GPU meanwhile.
-            with torch.cuda.graph(
-                graph, pool=pool, stream=stream.stream, capture_error_mode="thread_local"
+            # The outer one sets this thread's stream back where a recording fails; others may use
+            # the GPU meanwhile, since only this thread's calls belong to the recording.
+            with (
+                torch.cuda.stream(stream.stream),
+                torch.cuda.graph(
+                    graph, pool=pool, stream=stream.stream, capture_error_mode="thread_local"
+                ),
             ):
                 work()
         self._graphs.add(graph)

@@ -17,6 +17,7 @@ from contextnet_ros.inference.overlay import OverlayBlender
 from contextnet_ros.inference.pipeline import Pipeline
 from contextnet_ros.inference.segmented_frame import SegmentedFrame
 from contextnet_ros.inference.sources import Source
+from contextnet_ros.inference.team import Team
 from contextnet_ros.network import ContextNet, NetworkSize, WeightHeader
 
 Tensors = dict[str, torch.Tensor]
@@ -51,7 +52,7 @@ class DeviceSegmenter:
         self._size = network_size
         dtype = PRECISIONS[precision]
         self._network = DeviceNetwork(network, header, device, dtype, blender, kernels)
-        self.pipeline = Pipeline(device, self._program, min(num_threads, _MOST_COPY_THREADS))
+        self.pipeline = Pipeline(device, self._program, Team(min(num_threads, _MOST_COPY_THREADS)))
 
     def segment(self, image: npt.NDArray[np.uint8], outputs: Sequence[str]) -> SegmentedFrame:
         """Segment one frame and wait for it; raises what Pipeline.segment does."""

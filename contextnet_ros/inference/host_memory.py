@@ -1,12 +1,10 @@
-"""The host's side of the pipeline: results that return to a pool, and copies by several threads."""
+"""Memory of the host for results, which returns to a pool when the caller drops them."""
 
 from __future__ import annotations
 
-import itertools
 import weakref
 from collections import deque
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import numpy.typing as npt
@@ -14,9 +12,6 @@ import torch
 
 Bytes = npt.NDArray[np.uint8]
 Shapes = Mapping[str, tuple[int, ...]]
-
-# Below this, waking other threads takes longer than the copy.
-_WORTH_SHARING_BYTES = 1 << 20
 
 
 class Lease:
@@ -59,22 +54,3 @@ class LeasePool:
         lease = Lease(tensors)
         weakref.finalize(lease, self._free.append, tensors).atexit = False
         return lease
-
-
-class Copier:
-    """Copies frames in bands of rows, one for each thread."""
-
-    def __init__(self, num_threads: int) -> None:
-        self._num_threads = num_threads
-        self._others = ThreadPoolExecutor(max(1, num_threads - 1), "frame-copy")
-
-    def __call__(self, target: Bytes, source: Bytes) -> None:
-        if self._num_threads == 1 or source.nbytes < _WORTH_SHARING_BYTES:
-            np.copyto(target, source)
-            return
-        edges = np.linspace(0, len(source), self._num_threads + 1).astype(int)
-        first, *bands = [slice(*pair) for pair in itertools.pairwise(edges)]
-        others = [self._others.submit(np.copyto, target[band], source[band]) for band in bands]
-        np.copyto(target[first], source[first])
-        for other in others:
-            other.result()

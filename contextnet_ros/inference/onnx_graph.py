@@ -17,13 +17,15 @@ from onnx import TensorProto, helper
 from torch import nn
 
 from contextnet_ros import __version__
-from contextnet_ros.inference.onnx_nodes import Graph, pair, weights
+from contextnet_ros.inference.onnx_nodes import Graph, Interleaved
 from contextnet_ros.network import ContextNet, WeightHeader, fold_batch_norm
 from contextnet_ros.network.contextnet import padded_size
 from contextnet_ros.network.variants import STRIDE
 
 METADATA_KEY = "contextnet"
-SOURCES = ("images", "pixels", "frame")
+SOURCES = ("images", "bordered", "frame")
+BORDERED_SIDES = ("H + 1", "W + 1")
+"""Names of the dimensions of a bordered image of any size."""
 TARGETS = ("logits", "full_logits", "label")
 
 
@@ -36,13 +38,13 @@ def build_graph(
 ) -> onnx.ModelProto:
     """Make an ONNX model of a network (folded here), with what its users need to know in it.
 
-    `source`: "images", float32 (N, 3, H, W) normalized; "pixels", the same as (H, W, 3); "frame",
-    uint8 (H, W, 3) BGR, which the graph normalizes and pads. `target`: "logits", float32 (N, C,
-    H / 8, W / 8); "full_logits", (N, C, H, W) with the padding; "label", uint8 (N, H, W), or (H, W)
-    of pixels and frame. `size`: height and width of the input, None for any, N being 1 where it is
-    given. H and W divide by the network's `size_multiple`, but for a frame. Raises ValueError for
-    another source or target and for a size that the source can't have, TypeError for a network with
-    pyramid pooling.
+    `source`: "images", float32 (N, 3, H, W) normalized; "frame", uint8 (H, W, 3) BGR, which the
+    graph normalizes and pads; "bordered", what `Bordered` makes of a frame, float32 (H + 1, W + 1,
+    3), in a graph cut for ONNX Runtime. `target`: "logits", float32 (N, C, H / 8, W / 8);
+    "full_logits", (N, C, H, W) with the padding; "label", uint8 (N, H, W), or (H, W) of a frame.
+    `size`: H and W, None for any, N being 1 where it is given. They divide by the network's
+    `size_multiple`, but for a frame. Raises ValueError for another source or target and for a size
+    that the source can't have, TypeError for a network with pyramid pooling.
     """
     if source not in SOURCES or target not in TARGETS:
         raise ValueError(f"no graph leads from {source!r} to {target!r}: {SOURCES}, {TARGETS}")
@@ -52,7 +54,7 @@ def build_graph(
     if network.pyramid is not None:
         raise TypeError("pyramid pooling has no ONNX form here")
     folded = fold_batch_norm(network)
-    graph = Graph()
+    graph = Graph(blocked=source == "bordered")
     branches = [(folded.detail, 1), (folded.context, folded.context_scale)]
     if folded.half_detail is not None:
         branches.insert(1, (folded.half_detail, 2))
@@ -113,42 +115,40 @@ def _from_interleaved(
     source: str,
     multiple: int,
 ) -> list[str]:
-    """Add what leads from pixels or a frame to the features of the branches.
+    """Add what leads from a frame, bordered or not, to the features of the branches.
 
     Nothing is transposed: an image of (H, W, 3) is one of a single channel, (H, 3 W), in which a
-    3 x 3 kernel is one of 3 x 9.
+    3 x 3 kernel is one of 3 x 9. Values are normalized within the first weights.
     """
     planes = graph.node("Unsqueeze", [source, graph.integers(0, 1)])
     image = graph.node("Reshape", [planes, graph.integers(0, 0, 0, -1)])
-    # For each input channel of the network.
-    factor: npt.NDArray[np.float64] = np.ones(3)
+    mean = 255 * np.asarray(header.mean)
     if source == "frame":
-        image = _centred(graph, image, header, size, multiple)
-        factor = factor / (255 * np.asarray(header.std))
-    swap = source == "frame" and header.channel_order == "RGB"
-    features = []
-    for branch, scale in branches:
-        seen = image
-        if scale > 1:
-            # Averaged down the columns here, along the rows within the first convolution's kernel.
-            bands = graph.node("Reshape", [image, graph.integers(1, -1, scale, 0)])
-            means = graph.node("ReduceMean", [bands], axes=[2], keepdims=1)
-            seen = graph.node("Reshape", [means, graph.integers(1, 1, -1, 0)])
-        first, *rest = branch
-        features.append(graph.chain(rest, _first_unit(graph, first, seen, factor, swap, scale)))
-    return features
+        image = _centred(graph, image, mean, header.channel_order, size, multiple)
+        mean = np.zeros(3)
+    interleaved = Interleaved(
+        image,
+        mean,
+        1 / (255 * np.asarray(header.std)),
+        swap=header.channel_order == "RGB",
+        border=source == "bordered",
+    )
+    return [graph.interleaved_branch(branch, interleaved, scale) for branch, scale in branches]
 
 
 def _centred(
-    graph: Graph, image: str, header: WeightHeader, size: tuple[int, int] | None, multiple: int
+    graph: Graph,
+    image: str,
+    mean: npt.NDArray[np.float64],
+    channel_order: str,
+    size: tuple[int, int] | None,
+    multiple: int,
 ) -> str:
     """Add what leads from bytes (1, 1, H, 3 W) to values less their mean, padded.
 
-    The mean goes ahead of the padding, so that zeros outside mean what they do in training; the
-    division by 255 and the deviation is in the weights behind.
+    The mean goes ahead of the padding, so that zeros outside mean what they do in training.
     """
-    mean = 255 * np.asarray(header.mean)
-    if header.channel_order == "RGB":
+    if channel_order == "RGB":
         mean = mean[::-1]
     shape = graph.node("Shape", ["frame"])
     width = graph.node("Slice", [shape, graph.integers(1), graph.integers(2)])
@@ -162,37 +162,6 @@ def _centred(
     ends = graph.node("Mul", [lack, graph.integers(1, 3)])
     pads = graph.node("Concat", [graph.integers(0, 0, 0, 0, 0, 0), ends], axis=0)
     return graph.node("Pad", [values, pads])
-
-
-def _first_unit(
-    graph: Graph,
-    unit: nn.Module,
-    image: str,
-    factor: npt.NDArray[np.float64],
-    swap: bool,
-    repeat: int,
-) -> str:
-    """Add a branch's first convolution and its activation on interleaved channels.
-
-    `repeat`: columns of the image that are averaged into one of the network's.
-    """
-    assert isinstance(unit, nn.Sequential)
-    convolution, activation = unit
-    assert isinstance(convolution, nn.Conv2d)
-    weight, bias = weights(convolution)
-    scaled = (weight * factor[:, None, None]).transpose(0, 2, 3, 1)
-    if swap:
-        scaled = scaled[..., ::-1]
-    wide = np.repeat(scaled, repeat, axis=2) / repeat
-    (stride_y, stride_x), (pad_y, pad_x) = pair(convolution.stride), pair(convolution.padding)
-    features = graph.convolution(
-        image,
-        wide.reshape(len(weight), 1, weight.shape[2], -1),
-        bias,
-        (stride_y, 3 * repeat * stride_x),
-        (pad_y, 3 * repeat * pad_x),
-    )
-    return graph.module(activation, features)
 
 
 def _label(graph: Graph, logits: str, source: str) -> str:
@@ -211,6 +180,8 @@ def _label(graph: Graph, logits: str, source: str) -> str:
 
 def _source_info(source: str, size: tuple[int, int] | None) -> onnx.ValueInfoProto:
     plane: list[int | str] = ["H", "W"] if size is None else list(size)
+    if source == "bordered":
+        plane = list(BORDERED_SIDES) if size is None else [size[0] + 1, size[1] + 1]
     if source == "images":
         return helper.make_tensor_value_info(
             source, TensorProto.FLOAT, ["N" if size is None else 1, 3, *plane]

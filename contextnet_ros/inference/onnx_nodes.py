@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -21,10 +22,34 @@ OPSET = 17
 IR_VERSION = 8
 
 
-class Graph:
-    """Nodes and constants in the order they are added; methods return the name of their output."""
+# Channels that ONNX Runtime lays out side by side, with AVX2 and NEON at least.
+_BLOCK = 8
 
-    def __init__(self) -> None:
+
+@dataclass(frozen=True)
+class Interleaved:
+    """An image of bytes, or values as large, (1, 1, H, 3 W), each pixel's channels side by side.
+
+    `mean`, `factor`: (3,), in the network's order; its input is (value - mean) * factor. `swap`:
+    the order of the image is the reverse. `border`: the image has a row and a column of the mean
+    ahead of it, which are the padding of the first convolutions; otherwise the mean is 0.
+    """
+
+    name: str
+    mean: npt.NDArray[np.float64]
+    factor: npt.NDArray[np.float64]
+    swap: bool
+    border: bool
+
+
+class Graph:
+    """Nodes and constants in the order they are added; methods return the name of their output.
+
+    `blocked`: say things so that ONNX Runtime keeps to its layout of blocks of channels.
+    """
+
+    def __init__(self, blocked: bool = False) -> None:
+        self._blocked = blocked
         self._nodes: list[onnx.NodeProto] = []
         self._constants: dict[str, onnx.TensorProto] = {}
 
@@ -48,7 +73,7 @@ class Graph:
         self,
         image: str,
         weight: npt.NDArray[np.floating[Any]],
-        bias: npt.NDArray[np.float32],
+        bias: npt.NDArray[np.floating[Any]],
         strides: tuple[int, int],
         pads: tuple[int, int],
         dilations: tuple[int, int] = (1, 1),
@@ -88,35 +113,104 @@ class Graph:
         if isinstance(module, nn.ReLU6):
             return self.relu6(features)
         if isinstance(module, nn.Conv2d):
-            return self.convolution(
-                features,
-                *weights(module),
-                pair(module.stride),
-                pair(module.padding),
-                pair(module.dilation),
-                module.groups,
-            )
+            return self.conv2d(module, features)
         raise TypeError(f"{type(module).__name__} has no ONNX form here")
+
+    def conv2d(self, module: nn.Conv2d, features: str, gain: float = 1) -> str:
+        """Add a convolution whose input is to be multiplied with `gain`."""
+        weight, bias = weights(module)
+        return self.convolution(
+            features,
+            weight * gain,
+            bias,
+            pair(module.stride),
+            pair(module.padding),
+            pair(module.dilation),
+            module.groups,
+        )
 
     def chain(self, modules: Sequence[nn.Module], features: str) -> str:
         for module in modules:
             features = self.module(module, features)
         return features
 
-    def classify(self, network: ContextNet, detail: Sequence[str], context: str) -> str:
-        """Add fusion (Table 3), for cn124 in two steps, and classifier behind the features."""
-        factor = network.context_scale
-        if network.half_fusion is not None:
-            context = self._fuse(network.half_fusion, detail[1], context, factor // 2)
-            factor = 2
-        return self.module(
-            network.classifier, self._fuse(network.fusion, detail[0], context, factor)
+    def interleaved_branch(self, branch: nn.Sequential, image: Interleaved, scale: int) -> str:
+        """Add a branch that sees an interleaved image reduced by `scale`."""
+        first, *rest = branch
+        assert isinstance(first, nn.Sequential)
+        convolution, activation = first
+        assert isinstance(convolution, nn.Conv2d)
+        weight, bias = weights(convolution)
+        if scale > 1:
+            reduced = self._reduced(image, scale)
+            # The channels that fill the block are nothing to the convolution.
+            weight = np.pad(weight, ((0, 0), (0, _BLOCK - weight.shape[1]), (0, 0), (0, 0)))
+            stride, pad = pair(convolution.stride), pair(convolution.padding)
+            features = self.convolution(reduced, weight, bias, stride, pad)
+        else:
+            scaled = weight * image.factor[:, None, None]
+            bias = bias - np.einsum("ocyx,c->o", scaled, image.mean)
+            features = self._on_interleaved(
+                image, scaled, bias, pair(convolution.stride)[0], pair(convolution.padding)[0]
+            )
+        return self.chain([activation, *rest], features)
+
+    def _reduced(self, image: Interleaved, scale: int) -> str:
+        """Add the mean of scale x scale pixels, normalized, filled up to a block of channels."""
+        weight: npt.NDArray[np.float64] = np.zeros((_BLOCK, 3, scale, scale))
+        weight[range(3), range(3)] = (image.factor / scale**2)[:, None, None]
+        bias = np.pad(-image.mean * image.factor, (0, _BLOCK - 3))
+        if image.border:
+            # Zeros pass over the row and the column ahead.
+            weight = np.pad(weight, ((0, 0), (0, 0), (1, 0), (1, 0)))
+        return self._on_interleaved(image, weight, bias, scale, 0)
+
+    def _on_interleaved(
+        self,
+        image: Interleaved,
+        weight: npt.NDArray[np.floating[Any]],
+        bias: npt.NDArray[np.floating[Any]],
+        stride: int,
+        pad: int,
+    ) -> str:
+        """Add a convolution, weight (O, 3, h, w), on an image whose border is its padding."""
+        pad = 0 if image.border else pad
+        wide = weight.transpose(0, 2, 3, 1)
+        if image.swap:
+            wide = wide[..., ::-1]
+        return self.convolution(
+            image.name,
+            wide.reshape(len(weight), 1, weight.shape[2], -1),
+            bias,
+            (stride, 3 * stride),
+            (pad, 3 * pad),
         )
 
-    def _fuse(self, fusion: FusionUnit, detail: str, context: str, factor: int) -> str:
-        context = self.enlarge(context, factor)
-        added = [self.module(fusion.detail, detail), self.module(fusion.context, context)]
-        return self.relu6(self.node("Add", added))
+    def classify(self, network: ContextNet, detail: Sequence[str], context: str) -> str:
+        """Add fusion (Table 3), for cn124 in two steps, and classifier behind the features."""
+        factor, gain = network.context_scale, 1.0
+        if network.half_fusion is not None:
+            context, gain = self._fuse(network.half_fusion, detail[1], context, factor // 2, gain)
+            factor = 2
+        features, gain = self._fuse(network.fusion, detail[0], context, factor, gain)
+        return self.conv2d(network.classifier, features, gain)
+
+    def _fuse(
+        self, fusion: FusionUnit, detail: str, context: str, factor: int, gain: float
+    ) -> tuple[str, float]:
+        """Add a fusion, of `context` times `gain`; returns its output and the gain of that."""
+        reach = fusion.context[0]
+        assert isinstance(reach, nn.Sequential)
+        depthwise, activation = reach
+        assert isinstance(depthwise, nn.Conv2d)
+        context = self.conv2d(depthwise, self.enlarge(context, factor), gain)
+        context = self.chain([activation, fusion.context[1]], context)
+        fused = self.node("Add", [self.module(fusion.detail, detail), context])
+        if self._blocked:
+            # A sixth of the ReLU6. ONNX Runtime takes it into the convolution that adds, where it
+            # would leave its layout for a Clip.
+            return self.node("HardSigmoid", [fused], alpha=1 / 6, beta=0.0), 6.0
+        return self.relu6(fused), 1.0
 
     def model(
         self,

@@ -15,14 +15,16 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any, Protocol
 
+import numpy as np
 import torch
 
 from contextnet_ros.files import UserError
 from contextnet_ros.inference.device import Device, DeviceError, Work, failure
-from contextnet_ros.inference.host_memory import Bytes, Copier, Lease, LeasePool
+from contextnet_ros.inference.host_memory import Bytes, Lease, LeasePool
 from contextnet_ros.inference.preprocess import check_frame
 from contextnet_ros.inference.segmented_frame import SegmentedFrame
 from contextnet_ros.inference.sources import Source
+from contextnet_ros.inference.team import ALONE, Team
 
 SLOTS = 3
 
@@ -133,7 +135,8 @@ class _Ring:
 class Pipeline:
     """Segments frames on a device with streams; safe to call from several threads.
 
-    `build`: makes the program for a frame's height and width, and outputs. After the first frame of
+    `build`: makes the program for a frame's height and width, and outputs. `team`: copies frames
+    into pinned memory. After the first frame of
     a size and its outputs nothing is allocated on the device, and only events are waited for.
     """
 
@@ -141,7 +144,7 @@ class Pipeline:
         self,
         device: Device,
         build: Callable[[int, int, tuple[str, ...]], Program],
-        num_threads: int = 1,
+        team: Team = ALONE,
         slots: int = SLOTS,
         kept: int = _KEPT,
     ) -> None:
@@ -149,7 +152,7 @@ class Pipeline:
         self._build = build
         self._slots = slots
         self._kept = kept
-        self._copy = Copier(num_threads)
+        self._team = team
         self._streams = {step: device.stream() for step in _STEPS}
         self._rings: OrderedDict[tuple[int, int, tuple[str, ...]], _Ring] = OrderedDict()
         self._lock = threading.RLock()
@@ -298,7 +301,8 @@ class Pipeline:
             tensor = torch.from_numpy(array)
             if self._device.is_host_memory(tensor):
                 return tensor
-        self._copy(target.numpy(), array)
+        pinned = target.numpy()
+        self._team.share_out(len(array), lambda part: np.copyto(pinned[part], array[part]))
         return target
 
     def _copy_all(
@@ -354,8 +358,8 @@ class Pipeline:
             )
         if kind == "device" and self._fatal is None:
             self._fatal = DeviceError(
-                f"{self._device.device} failed and gives no more results in this process: end it "
-                f"and start it again ({_first_line(error)})"
+                f"{_first_line(error)} ({self._device.device} gives no more results in this "
+                "process, which should end)"
             )
         return self._fatal if kind == "device" and self._fatal is not None else error
 

@@ -7,15 +7,18 @@ import numpy.typing as npt
 import torch
 
 from contextnet_ros.inference.preprocess import Resizer
-from contextnet_ros.inference.upsample import Axis, upsample_confidence
+from contextnet_ros.inference.team import ALONE, Team
+from contextnet_ros.inference.upsample import Axis
 from contextnet_ros.inference.upsample_argmax import upsample_argmax
+from contextnet_ros.inference.upsample_confidence import upsample_confidence
 from contextnet_ros.network.variants import STRIDE
 
 
 class Postprocessor:
     """Upsample the logits of frames of one size, on the CPU."""
 
-    def __init__(self, height: int, width: int, preprocessor: Resizer) -> None:
+    def __init__(self, height: int, width: int, preprocessor: Resizer, team: Team = ALONE) -> None:
+        self._team = team
         self.rows = Axis.between(
             height, preprocessor.network_height, preprocessor.padded_height // STRIDE
         )
@@ -29,7 +32,7 @@ class Postprocessor:
 
     def confidence(self, logits: torch.Tensor) -> npt.NDArray[np.uint8]:
         """Return round(255 * largest softmax of the interpolated logits), uint8 (H, W)."""
-        return upsample_confidence(_on_host(logits), self.rows, self.columns)
+        return upsample_confidence(_on_host(logits), self.rows, self.columns, self._team)
 
 
 def _on_host(logits: torch.Tensor) -> npt.NDArray[np.float32]:

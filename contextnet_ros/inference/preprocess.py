@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from contextnet_ros.inference.team import ALONE, Team
 from contextnet_ros.network import VARIANTS, NetworkSize, WeightHeader
 from contextnet_ros.network.contextnet import padded_size
 
@@ -83,6 +84,33 @@ class Normalizer:
             frame = np.asarray(cv2.cvtColor(frame, cv2.COLOR_BGR2RGB))
         cv2.LUT(frame, self._table, dst=self._inside)
         return self._tensor
+
+
+class Bordered:
+    """Put the bytes of frames of one network size into a float32 image that is padded already.
+
+    Outside the frame, and in one row and one column ahead of it for the first convolutions, stands
+    the mean, which is zero once it is subtracted. The next frame is written over the last.
+    `size`: height and width of all that.
+    """
+
+    def __init__(self, height: int, width: int, header: WeightHeader, team: Team = ALONE) -> None:
+        self._team = team
+        padded = padded_size(height, width, VARIANTS[header.variant].size_multiple)
+        mean = 255 * np.asarray(header.mean)
+        self.size = padded[0] + 1, padded[1] + 1
+        self._image = np.empty((*self.size, 3), np.float32)
+        self._image[:] = mean[::-1] if header.channel_order == "RGB" else mean
+        self._inside = self._image[1 : height + 1, 1 : width + 1]
+
+    def __call__(self, frame: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        """Return float32 (padded height + 1, padded width + 1, 3), BGR, 0 to 255."""
+
+        def work(part: slice) -> None:
+            np.copyto(self._inside[part], frame[part])
+
+        self._team.share_out(len(frame), work)
+        return self._image
 
 
 class Preprocessor:

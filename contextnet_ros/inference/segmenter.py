@@ -29,6 +29,7 @@ from contextnet_ros.inference.postprocess import Postprocessor
 from contextnet_ros.inference.preprocess import Resizer, check_frame
 from contextnet_ros.inference.segmented_frame import OUTPUTS, SegmentedFrame
 from contextnet_ros.inference.sources import InOrder, Newest
+from contextnet_ros.inference.team import Team
 from contextnet_ros.network import VARIANTS, ContextNet, NetworkSize, WeightHeader, load_weights
 from contextnet_ros.provenance import resident_bytes
 
@@ -66,10 +67,11 @@ class Segmenter:
         self.header = header
         self.network_size = _network_size(network_size, header)
         self.outputs = _outputs(outputs)
-        self._blender = OverlayBlender(header.table, overlay_opacity)
         chosen = choose_device(device)
         choices = choose_precision(precision, chosen), choose_threads(num_threads)
         check_backend(backend, chosen)
+        self._team = Team(choices[1])
+        self._blender = OverlayBlender(header.table, overlay_opacity, self._team)
         self._gpu: DeviceSegmenter | None = None
         if chosen.type == "cuda":
             self._gpu = on_cuda(chosen, network, header, *choices, self.network_size, self._blender)
@@ -137,7 +139,7 @@ class Segmenter:
 
     @overlay_opacity.setter
     def overlay_opacity(self, opacity: float) -> None:
-        self._blender = OverlayBlender(self.header.table, opacity)
+        self._blender = OverlayBlender(self.header.table, opacity, self._team)
         if self._gpu is not None:
             self._gpu.set_blender(self._blender)
 
@@ -246,7 +248,7 @@ class Segmenter:
             preprocess = Resizer(
                 height, width, self.network_size, VARIANTS[self.header.variant].size_multiple
             )
-            plan = _Plan(preprocess, Postprocessor(height, width, preprocess))
+            plan = _Plan(preprocess, Postprocessor(height, width, preprocess, self._team))
         self._plans[height, width] = plan
         while len(self._plans) > _KEPT_SIZES:
             self._plans.popitem(last=False)

@@ -28,7 +28,8 @@ class Axis:
     the second. A cell is a run of pixels that lie between the same two logits; no cell is empty.
     `cell_low`, `cell_high`: (cells,), its logits. `cell_weight`: (cells, slots), the `weight` of
     its pixels, one slot for each pixel of the longest cell. `slot`: (pixels,), where a pixel stands
-    in `cell_weight.ravel()`.
+    in `cell_weight.ravel()`. `cell_start`: (cells,), the weight of the first slot, and `spacing`,
+    what it grows by from one slot to the next, where the cell has two logits.
     """
 
     low: IntArray
@@ -38,6 +39,8 @@ class Axis:
     cell_high: IntArray
     cell_weight: FloatArray
     slot: IntArray
+    cell_start: FloatArray
+    spacing: float
 
     @classmethod
     def between(cls, frame: int, network: int, logits: int) -> Axis:
@@ -47,7 +50,8 @@ class Axis:
         `logits` counts those of the padding too, which pixels near the border read as the network
         left them.
         """
-        position = (np.arange(frame) + 0.5) * (network / (STRIDE * frame)) - 0.5
+        spacing = network / (STRIDE * frame)
+        position = (np.arange(frame) + 0.5) * spacing - 0.5
         # Pixels before the first logit's centre form a cell of their own, and so do those after the
         # last.
         interval = np.clip(np.floor(position).astype(np.intp), -1, logits - 1)
@@ -66,7 +70,9 @@ class Axis:
         slot = cell * slots + within
         cell_weight = np.zeros((len(start), slots), np.float32)
         cell_weight.reshape(-1)[slot] = weight
-        return cls(low, high, weight, low[start], high[start], cell_weight, slot)
+        cell_start = (weight[start] - within[start] * spacing).astype(np.float32)
+        cells = low[start], high[start], cell_weight
+        return cls(low, high, weight, *cells, slot, cell_start, spacing)
 
     def on(self, device: torch.device, part: slice = slice(None)) -> PlacedAxis:
         """Put what a `part` of the pixels reads on a device."""
@@ -107,25 +113,3 @@ def confidence(logits: torch.Tensor) -> torch.Tensor:
     """Return round(255 * largest softmax) over the first axis, uint8 (H, W), of logits (C, H,
     W)."""
     return (255 * logits.softmax(0).amax(0)).round().to(torch.uint8)
-
-
-def upsample_confidence(logits: FloatArray, rows: Axis, columns: Axis) -> LabelArray:
-    """Return round(255 * largest softmax of the interpolated logits), uint8 (H, W), on the CPU.
-
-    `logits`: float32 (C, h, w).
-    """
-    share = columns.weight
-    wide = logits.take(columns.low, axis=2) * (1 - share)
-    wide += logits.take(columns.high, axis=2) * share
-    confidence = np.empty((len(rows.low), len(columns.low)), np.uint8)
-    # A band of cells stays in the processor's cache, which is several times faster than the whole
-    # frame.
-    edges = np.flatnonzero(np.diff(rows.low + rows.high)) + 1
-    for start, end in zip([0, *edges], [*edges, len(rows.low)], strict=True):
-        share = rows.weight[start:end, None]
-        band = wide[:, rows.low[start], None] * (1 - share)
-        band += wide[:, rows.high[start], None] * share
-        band -= band.max(axis=0)
-        # The largest logit's own term is now exp(0), so the largest softmax is one over the sum.
-        confidence[start:end] = np.rint(255 / np.exp(band, out=band).sum(axis=0))
-    return confidence

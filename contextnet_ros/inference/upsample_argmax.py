@@ -10,6 +10,8 @@ logits are within a rounding step of each other.
 
 from __future__ import annotations
 
+from itertools import product
+
 import numpy as np
 import numpy.typing as npt
 
@@ -25,12 +27,13 @@ def upsample_argmax(logits: FloatArray, rows: Axis, columns: Axis) -> LabelArray
     `logits`: float32 (C, h, w), C at most 255. Returns uint8 (H, W), a new array; the lowest index
     wins a tie.
     """
-    first, others = _corner_winners(logits, rows, columns)
+    first, *others = _corner_winners(logits, rows, columns)
     # Every cell is given the slots of the largest one, so that all have one shape; the pixels are
     # picked last.
     slots = rows.cell_weight.shape[1], columns.cell_weight.shape[1]
-    canvas = first.repeat(slots[1], axis=1).repeat(slots[0], axis=0)
-    cells = canvas.reshape(first.shape[0], slots[0], first.shape[1], slots[1])
+    cells = np.empty((first.shape[0], slots[0], first.shape[1], slots[1]), np.uint8)
+    # Whole rows are copied faster than cells.
+    cells[:] = first.repeat(slots[1], axis=1).reshape(len(first), 1, *cells.shape[2:])
 
     second = first
     for other in others:
@@ -39,13 +42,10 @@ def upsample_argmax(logits: FloatArray, rows: Axis, columns: Axis) -> LabelArray
     top, bottom = rows.cell_low[y], rows.cell_high[y]
     left, right = columns.cell_low[x], columns.cell_high[x]
     flat, width = logits.reshape(len(logits), -1), logits.shape[2]
-    corners = np.stack(
-        [
-            flat.take(row * width + column, axis=1)
-            for row in (top, bottom)
-            for column in (left, right)
-        ]
-    )
+    corners = np.empty((4, len(logits), len(y)), np.float32)
+    for corner, (row, column) in zip(corners, product((top, bottom), (left, right)), strict=True):
+        # Clipping, which finds nothing to clip, is what lets NumPy write in place.
+        flat.take(row * width + column, axis=1, out=corner, mode="clip")
     winners = first[y, x], second[y, x]
     possible = _possible_classes(corners, *winners)
     number = possible.sum(axis=0)
@@ -67,12 +67,13 @@ def upsample_argmax(logits: FloatArray, rows: Axis, columns: Axis) -> LabelArray
                 columns.cell_weight[x[chosen]].T,
             )
             cells[y[chosen], :, x[chosen], :] = label.transpose(2, 0, 1)
+    canvas = cells.reshape(len(cells) * slots[0], -1)
     return np.ascontiguousarray(canvas[rows.pixels()][:, columns.pixels()])
 
 
 def decided_share(logits: FloatArray, rows: Axis, columns: Axis) -> float:
     """Return the share of the cells, 0 to 1, whose four corners have the same winner."""
-    first, others = _corner_winners(logits, rows, columns)
+    first, *others = _corner_winners(logits, rows, columns)
     return float(np.logical_and.reduce([other == first for other in others]).mean())
 
 
@@ -87,18 +88,14 @@ def lowest_argmax(values: FloatArray) -> LabelArray:
     return index
 
 
-def _corner_winners(
-    logits: FloatArray, rows: Axis, columns: Axis
-) -> tuple[LabelArray, list[LabelArray]]:
-    """Return the winning class at the first corner of every cell, (cells, cells), and at the
-    other three."""
+def _corner_winners(logits: FloatArray, rows: Axis, columns: Axis) -> list[LabelArray]:
+    """Return the winning class at each of the four corners of every cell, (cells, cells)."""
     winner = lowest_argmax(logits)
-    first, *others = (
+    return [
         winner[row][:, column]
         for row in (rows.cell_low, rows.cell_high)
         for column in (columns.cell_low, columns.cell_high)
-    )
-    return first, others
+    ]
 
 
 def _possible_classes(corners: FloatArray, *winners: LabelArray) -> npt.NDArray[np.bool_]:

@@ -132,6 +132,12 @@ class BagReader:
         for stamp_ns, message in self._messages(topic):
             yield stamp_ns, decoded(message, f"{self.path} {topic}")
 
+    def first_image(self, topic: str) -> tuple[str, tuple[int, int]]:
+        """Encoding, or format where it is compressed, and (height, width) of the first frame."""
+        _, message = next(self._messages(topic))
+        height, width = decoded(message, f"{self.path} {topic}").shape[:2]
+        return getattr(message, "encoding", None) or message.format, (height, width)
+
     def labels(self, topic: str) -> Iterator[tuple[int, Pixels]]:
         """(header stamp in ns, class ids (H, W) uint8) of each mono8 message of `topic`."""
         for stamp_ns, message in self._messages(topic):

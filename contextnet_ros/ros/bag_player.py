@@ -1,11 +1,14 @@
 """Play one image topic of a bag over DDS, from memory, at a rate that is held.
 
     python -m contextnet_ros.ros.bag_player out/input_bag --hz 10 --json sent.json
+    python -m contextnet_ros.ros.bag_player out/input_bag --rate 0.5
     python -m contextnet_ros.ros.bag_player out/input_bag --interactive
 
-Messages go out as they were recorded, byte for byte. A frame whose turn is over before it could be
-sent is not sent late but counted as not sent: the rate is what is being promised. With
---interactive the commands `probe FRAMES` and `play HZ SECONDS` come on stdin.
+Messages go out as they were recorded, byte for byte, but for their stamps where a bag is played
+over and over, or where stamps in it do not tell its frames apart. A frame whose turn is over before
+it could be sent is not sent late but counted as not sent: the rate is what is being promised. With
+--interactive the commands `probe FRAMES`, `play HZ LIMIT_S [FRAMES]` and `replay RATE LIMIT_S` come
+on stdin.
 """
 
 from __future__ import annotations
@@ -15,15 +18,14 @@ import itertools
 import json
 import sys
 import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 from contextnet_ros.files import UserError, atomic_write, run_command
 from contextnet_ros.ros.bag_io import BagReader
-from contextnet_ros.ros.bag_make import positive
+from contextnet_ros.ros.bag_make import positive, positive_int
 from contextnet_ros.ros.bag_messages import COMPRESSED_IMAGE, header_stamp_ns, with_stamp
+from contextnet_ros.ros.bag_turns import Played, Turn, even_turns, play, rate_hz, recorded_turns
 from contextnet_ros.ros.control import Commands, emit
 
 LABEL_TOPIC = "/segmenter/label"
@@ -37,68 +39,30 @@ _PROBING_S = 15.0
 _PROBE_STAMP_NS = 1_000_000_000
 
 
-@dataclass
-class Played:
-    """What became of the frames of a bag: stamps, when they were sent, and which were not.
-
-    `sent` holds [header stamp in ns, monotonic clock in ns before publishing]; `not_sent` holds
-    [header stamp in ns, reason].
-    """
-
-    in_bag: int
-    asked_hz: float
-    sent: list[tuple[int, int]] = field(default_factory=list)
-    not_sent: list[tuple[int, str]] = field(default_factory=list)
-
-    @property
-    def sent_hz(self) -> float:
-        """Rate of what was sent, (n - 1) / duration; 0 for fewer than two frames."""
-        if len(self.sent) < 2:
-            return 0.0
-        return (len(self.sent) - 1) * 1e9 / (self.sent[-1][1] - self.sent[0][1])
-
-
-def play(
-    messages: list[bytes],
-    hz: float,
-    publish: Callable[[bytes], None],
-    *,
-    limit_s: float = float("inf"),
-    stopped: Callable[[], bool] = lambda: False,
-    clock: Callable[[], float] = time.monotonic,
-    sleep: Callable[[float], None] = time.sleep,
-) -> Played:
-    """Publish CDR messages at `hz`; those that miss their turn, or the limit, are not sent."""
-    played = Played(len(messages), hz)
-    start = clock()
-    for index, message in enumerate(messages):
-        stamp_ns = header_stamp_ns(message)
-        due = start + index / hz
-        if due - start > limit_s:
-            played.not_sent.append((stamp_ns, "time limit"))
-            continue
-        if stopped():
-            played.not_sent.append((stamp_ns, "stopped"))
-            continue
-        if clock() - due > 1 / hz:
-            played.not_sent.append((stamp_ns, "late"))
-            continue
-        sleep(max(0.0, due - clock()))
-        played.sent.append((stamp_ns, round(clock() * 1e9)))
-        publish(message)
-    return played
-
-
 class BagPlayer:
     """A node that publishes the messages of one image topic of a bag."""
 
-    def __init__(self, bag: Path, topic: str | None, to_topic: str | None, reliable: bool) -> None:
+    def __init__(
+        self,
+        bag: Path,
+        topic: str | None,
+        to_topic: str | None,
+        reliable: bool,
+        frames: int | None = None,
+    ) -> None:
         with BagReader(bag) as reader:
             self.topic = reader.camera_topic(topic)
             kind = reader.image_topics()[self.topic]
-            self.messages = [data for _, data in reader.raw_messages(self.topic)]
-        if not self.messages:
+            recorded = list(itertools.islice(reader.raw_messages(self.topic), frames))
+        if not recorded:
             raise UserError(f"{bag}: no frames on {self.topic}; record it again")
+        self.messages = [data for _, data in recorded]
+        self.times_ns = [time_ns for time_ns, _ in recorded]
+        self._stamps = [header_stamp_ns(data) for data in self.messages]
+        # Labels are matched by stamp, which a driver may have left at zero.
+        self.restamped = len(set(self._stamps)) < len(self._stamps)
+        if self.restamped:
+            self._stamps = [time_ns + i for i, time_ns in enumerate(self.times_ns)]
 
         import rclpy
         from rclpy.qos import QoSProfile, ReliabilityPolicy
@@ -124,6 +88,14 @@ class BagPlayer:
     def publish(self, message: bytes) -> None:
         """Publish one message of CDR bytes."""
         self._publisher.publish(message)
+
+    def at(self, hz: float, count: int | None = None) -> Iterable[Turn]:
+        """Turns of the bag's frames at `hz`, once or `count` of them over and over."""
+        return even_turns(self.messages, self._stamps, hz, count)
+
+    def as_recorded(self, rate: float) -> Iterable[Turn]:
+        """Turns of the bag's frames `rate` times as fast as they were recorded."""
+        return recorded_turns(self.messages, self._stamps, self.times_ns, rate)
 
     def matched(self) -> bool:
         """Whether somebody subscribes."""
@@ -172,10 +144,6 @@ class BagPlayer:
         return times_ms
 
 
-def _fields(played: Played) -> dict[str, Any]:
-    return {**asdict(played), "sent_hz": played.sent_hz}
-
-
 def _wait_for_match(player: BagPlayer, commands: Commands | None, wait_s: float) -> None:
     deadline = time.monotonic() + wait_s
     while not player.matched():
@@ -188,23 +156,34 @@ def _wait_for_match(player: BagPlayer, commands: Commands | None, wait_s: float)
 
 def _serve(player: BagPlayer, options: argparse.Namespace) -> Played | None:
     commands = Commands()
-    emit("ready", topic=player.topic, in_bag=len(player.messages))
+    emit(
+        "ready",
+        topic=player.topic,
+        in_bag=len(player.messages),
+        bag_hz=rate_hz(player.times_ns),
+        restamped=player.restamped,
+    )
     _wait_for_match(player, commands, options.wait)
     emit("matched")
     played = None
     while (words := commands.next(timeout_s=0.5)) is not None:
         if words[:1] == ["probe"]:
             emit("probed", times_ms=player.probe(int(words[1]), options.label_topic))
-        elif words[:1] == ["play"]:
+        elif words[:1] in (["play"], ["replay"]):
             played = play(
-                player.messages,
-                float(words[1]),
+                _turns(player, words),
                 player.publish,
                 limit_s=float(words[2]),
                 stopped=lambda: commands.next() is None,
             )
-            emit("played", **_fields(played))
+            emit("played", **played.to_dict())
     return played
+
+
+def _turns(player: BagPlayer, words: list[str]) -> Iterable[Turn]:
+    if words[0] == "replay":
+        return player.as_recorded(float(words[1]))
+    return player.at(float(words[1]), int(words[3]) if len(words) > 3 else None)
 
 
 def _run(argv: list[str] | None) -> int:
@@ -219,25 +198,32 @@ def _run(argv: list[str] | None) -> int:
     add("--to-topic", metavar="TOPIC", help="topic to publish on, the bag's own unless given")
     add("--label-topic", default=LABEL_TOPIC, help="where probes are answered (%(default)s)")
     add("--hz", type=positive, default=10.0, help="frames a second (%(default)g)")
+    add("--rate", metavar="X", type=positive, help="as recorded, X times as fast")
+    add("--frames", metavar="N", type=positive_int, help="take the first N frames")
     add("--best-effort", action="store_true", help="publish as a sensor driver may")
     add("--wait", metavar="S", type=positive, default=60.0, help="for a subscriber (%(default)g)")
     add("--interactive", action="store_true", help="take commands on stdin")
     add("--json", metavar="FILE", type=Path, help="write what was sent as JSON")
     options = parser.parse_args(argv)
-    player = BagPlayer(options.bag, options.topic, options.to_topic, not options.best_effort)
+    player = BagPlayer(
+        options.bag, options.topic, options.to_topic, not options.best_effort, options.frames
+    )
     try:
         played: Played | None
         if options.interactive:
             played = _serve(player, options)
         else:
             _wait_for_match(player, None, options.wait)
-            played = play(player.messages, options.hz, player.publish)
-            emit("played", **_fields(played))
+            turns = player.at(options.hz)
+            if options.rate is not None:
+                turns = player.as_recorded(options.rate)
+            played = play(turns, player.publish)
+            emit("played", **played.to_dict())
     finally:
         player.close()
     if options.json is not None and played is not None:
         with atomic_write(options.json) as temporary:
-            temporary.write_text(json.dumps(_fields(played)) + "\n", encoding="utf-8")
+            temporary.write_text(json.dumps(played.to_dict()) + "\n", encoding="utf-8")
     return 0
 
 

@@ -3,13 +3,16 @@
     python -m contextnet_ros.ros.bag_recorder out/output_bag \\
         --image /segmenter/label /segmenter/overlay --diagnostics /diagnostics
 
-The commands `start` and `stop` come on stdin; what arrives before `start` is dropped. Every arrival
-and every diagnostic status is printed as a JSON line. The bag appears under its name at `stop`.
+The commands `start`, `watch` and `stop` come on stdin; what arrives before `start` or `watch`, or
+after `stop`, is dropped. Every arrival, every diagnostic status and every frame's times (--timings)
+is printed as a JSON line. The bag appears under its name at the `stop` that follows a `start`;
+after `watch` nothing is kept.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import queue
 import sys
 import threading
@@ -17,7 +20,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from contextnet_ros.files import run_command
+from contextnet_ros.files import UserError, run_command
 from contextnet_ros.ros.bag_io import STORAGES, BagWriter
 from contextnet_ros.ros.bag_messages import IMAGE, header_stamp_ns
 from contextnet_ros.ros.control import Commands, emit
@@ -70,9 +73,9 @@ class Recording(threading.Thread):
 
 
 class BagRecorder:
-    """A node that subscribes to image topics and to diagnostics."""
+    """A node that subscribes to image topics, to diagnostics and to the node's timings."""
 
-    def __init__(self, images: list[str], diagnostics: str | None) -> None:
+    def __init__(self, images: list[str], diagnostics: str | None, timings: str | None) -> None:
         import rclpy
         from rclpy.qos import QoSProfile
         from rclpy.signals import SignalHandlerOptions
@@ -82,6 +85,7 @@ class BagRecorder:
         self._rclpy = rclpy
         self.node = rclpy.create_node("bag_recorder")
         self.recording: Recording | None = None
+        self._counts: dict[str, int] | None = None
         self._images = images
         for topic in images:
             self.node.create_subscription(
@@ -97,6 +101,23 @@ class BagRecorder:
             self.node.create_subscription(
                 DiagnosticArray, diagnostics, _on_diagnostics, QoSProfile(depth=10)
             )
+        if timings is not None:
+            from std_msgs.msg import String
+
+            self.node.create_subscription(String, timings, self._on_timings, QoSProfile(depth=100))
+
+    def start(self, recording: Recording | None) -> None:
+        """Count what arrives from now on, and record it if there is a recording."""
+        self._counts = dict.fromkeys(self._images, 0)
+        self.recording = recording
+        if recording is not None:
+            recording.start()
+
+    def stop(self) -> dict[str, int]:
+        """End what `start` began; returns how many messages each topic had, {} if none was."""
+        counts, self._counts = self._counts or {}, None
+        recording, self.recording = self.recording, None
+        return counts if recording is None else recording.close(whole=True)
 
     def close(self) -> None:
         """Leave the graph."""
@@ -113,10 +134,16 @@ class BagRecorder:
 
     def _on_image(self, topic: str, data: bytes) -> None:
         arrived_ns = time.monotonic_ns()
-        if self.recording is None:
+        if self._counts is None:
             return
+        self._counts[topic] += 1
         emit("arrival", topic=topic, stamp_ns=header_stamp_ns(data), monotonic_ns=arrived_ns)
-        self.recording.put(topic, data)
+        if self.recording is not None:
+            self.recording.put(topic, data)
+
+    def _on_timings(self, message: Any) -> None:
+        if self._counts is not None:
+            emit("timings", **json.loads(message.data))
 
 
 def _on_diagnostics(message: Any) -> None:
@@ -142,14 +169,15 @@ def _serve(recorder: BagRecorder, options: argparse.Namespace) -> None:
             matched = True
             emit("matched")
         if words == ["start"]:
-            recorder.recording = Recording(
-                options.bag, options.image, options.storage, options.force
-            )
-            recorder.recording.start()
+            if options.bag is None:
+                raise UserError("start: no bag was named to record to")
+            recorder.start(Recording(options.bag, options.image, options.storage, options.force))
             emit("started")
-        elif words == ["stop"] and recorder.recording is not None:
-            recording, recorder.recording = recorder.recording, None
-            emit("closed", counts=recording.close(whole=True))
+        elif words == ["watch"]:
+            recorder.start(None)
+            emit("started")
+        elif words == ["stop"]:
+            emit("closed", counts=recorder.stop())
 
 
 def _run(argv: list[str] | None) -> int:
@@ -159,13 +187,14 @@ def _run(argv: list[str] | None) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
-    add("bag", metavar="BAG", type=Path, help="bag folder to write")
+    add("bag", metavar="BAG", type=Path, nargs="?", help="bag folder to write")
     add("--image", metavar="TOPIC", nargs="+", required=True, help="topics of sensor_msgs/Image")
     add("--diagnostics", metavar="TOPIC", help="topic of diagnostic_msgs/DiagnosticArray")
+    add("--timings", metavar="TOPIC", help="topic of the times of the node's frames")
     add("--storage", choices=sorted(STORAGES), default="sqlite3", help="(%(default)s)")
     add("--force", action="store_true", help="replace a bag that exists")
     options = parser.parse_args(argv)
-    recorder = BagRecorder(options.image, options.diagnostics)
+    recorder = BagRecorder(options.image, options.diagnostics, options.timings)
     try:
         _serve(recorder, options)
     finally:

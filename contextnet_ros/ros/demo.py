@@ -33,12 +33,13 @@ from contextnet_ros.ros.bag_make import (
     positive,
     positive_int,
 )
-from contextnet_ros.ros.demo_report import Demo, build_report, build_table, one_line
+from contextnet_ros.ros.bag_player import LABEL_TOPIC
+from contextnet_ros.ros.demo_report import Demo, Pace, build_report, build_table, one_line
 from contextnet_ros.ros.demo_results import draw_demo, score_demo
 from contextnet_ros.ros.frame_sources import Frame, FrameSource, open_source
-from contextnet_ros.ros.label_score import Truth
+from contextnet_ros.ros.label_score import made_truth
 from contextnet_ros.ros.processes import ending_signals_as_interrupt
-from contextnet_ros.ros.replay import Replayed, ReplayPlan, replay
+from contextnet_ros.ros.replay import OVERLAY_TOPIC, Replayed, Setup, held_hz, open_session
 from contextnet_ros.tools.evaluate import parse_size
 from contextnet_ros.training.datasets import FIRST_UNSEEN_SEED
 
@@ -84,11 +85,12 @@ def _within(source: FrameSource, limit_s: float) -> FrameSource:
     return replace(source, read=read)
 
 
-def _measure(demo: Demo, options: argparse.Namespace, made: dict[str, Any]) -> Replayed:
+def _measure(
+    demo: Demo, options: argparse.Namespace, made: dict[str, Any]
+) -> tuple[Pace, Replayed]:
     height, width = parse_size(made["sizes"][0])
-    plan = ReplayPlan(
+    setup = Setup(
         bag=demo.input_bag,
-        output_bag=demo.output_bag,
         logs=demo.out / "logs",
         image_topic=CAMERA_TOPIC,
         parameters={
@@ -97,8 +99,8 @@ def _measure(demo: Demo, options: argparse.Namespace, made: dict[str, Any]) -> R
             "warm_up_height": height,
             "warm_up_width": width,
         },
-        end=options.start + TIME_LIMIT_S - _RESERVE_S,
-        hz=options.hz,
+        outputs=(LABEL_TOPIC, OVERLAY_TOPIC),
+        output_bag=demo.output_bag,
     )
     with tqdm(total=made["frames"], desc="labels", unit="label", delay=1) as bar:
 
@@ -108,7 +110,16 @@ def _measure(demo: Demo, options: argparse.Namespace, made: dict[str, Any]) -> R
                 bar.reset()
             bar.update(arrived - bar.n)
 
-        return replay(plan, _say, on_label)
+        with open_session(setup, _say, on_label) as session:
+            trips_ms: list[float] = []
+            if options.hz is None:
+                _say("finding a rate that this machine holds")
+                trips_ms = session.probe()
+            pace = Pace(options.hz or held_hz(trips_ms), trips_ms)
+            limit_s = max(1.0, options.start + TIME_LIMIT_S - _RESERVE_S - time.monotonic())
+            play_s = min(session.in_bag / pace.hz, limit_s)
+            _say(f"playing {session.in_bag} frames at {pace.hz:.2f} Hz, about {play_s:.0f} s")
+            return pace, session.play(pace.hz, limit_s=limit_s, record=True)
 
 
 def _say(text: str) -> None:
@@ -131,10 +142,10 @@ def run_demo(options: argparse.Namespace) -> int:
     if options.frames is None:
         source = _within(source, _MAKING_S)
     made = make_bag(source, demo.input_bag, BagFormat(), truth=truth_folder, force=True)
-    replayed = _measure(demo, options, made)
-    truth = None if truth_folder is None else Truth(truth_folder)
+    pace, replayed = _measure(demo, options, made)
+    truth = None if truth_folder is None else made_truth(truth_folder)
     _say("scoring and drawing")
-    report = build_report(demo, made, replayed, score_demo(demo, truth))
+    report = build_report(demo, made, pace, replayed, score_demo(demo, truth))
     with atomic_write(demo.report) as temporary:
         temporary.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
     print(build_table(demo, report, replayed))

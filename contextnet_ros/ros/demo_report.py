@@ -41,8 +41,16 @@ class Demo:
         return self.out / "demo.json"
 
 
+@dataclass(frozen=True)
+class Pace:
+    """The rate asked for, and the round trips in ms of single frames that it was chosen by."""
+
+    hz: float
+    round_trips_ms: list[float]
+
+
 def build_report(
-    demo: Demo, made: dict[str, Any], replayed: Replayed, score: dict[str, Any] | None
+    demo: Demo, made: dict[str, Any], pace: Pace, replayed: Replayed, score: dict[str, Any] | None
 ) -> dict[str, Any]:
     """All that was measured, as JSON holds it; `made` is what `make_bag` returned."""
     reasons = list(replayed.not_sent.values())
@@ -58,9 +66,9 @@ def build_report(
         "frames": replayed.fates.to_dict(),
         "not_sent_reasons": {reason: reasons.count(reason) for reason in sorted(set(reasons))},
         "faults": replayed.faults,
-        "asked_hz": replayed.hz,
+        "asked_hz": pace.hz,
         "sent_hz": replayed.sent_hz,
-        "probe_round_trips_ms": replayed.round_trips_ms,
+        "probe_round_trips_ms": pace.round_trips_ms,
         "latency": latency(replayed.sent, replayed.labels),
         "score": score,
         "node_status": replayed.status,
@@ -84,13 +92,17 @@ def build_table(demo: Demo, report: dict[str, Any], replayed: Replayed) -> str:
     if score is None:
         rows.append(("mIoU", "no truth for this input"))
     else:
-        of = f"over {score['frames']} published labels, in CamVid's 11 classes"
+        of = f"over {score['frames']} published labels, in {_classes(score)}"
         rows.append(("mIoU", f"{_percent(score['miou_percent'])} % {of}"))
         classes = [f"{name:<12}{_percent(v):>5}" for name, v in score["iou_percent"].items()]
         rows += [("", "   ".join(classes[i : i + 4])) for i in range(0, len(classes), 4)]
     width = max(len(text) for _, text in rows)
     rule = "-" * (12 + width)
     return "\n".join([rule, *(f" {name:<9} {text}" for name, text in rows), rule])
+
+
+def _classes(score: dict[str, Any]) -> str:
+    return f"{len(score['iou_percent'])} {score['classes']} classes"
 
 
 def _percent(value: float | None) -> str:
@@ -109,5 +121,5 @@ def one_line(demo: Demo, report: dict[str, Any]) -> str:
         f"latency p50 {delays['p50_ms']:.0f} ms, p99 {delays['p99_ms']:.0f} ms",
     ]
     if score is not None and score["miou_percent"] is not None:
-        parts.append(f"mIoU {score['miou_percent']:.1f} % in CamVid's 11 classes")
+        parts.append(f"mIoU {score['miou_percent']:.1f} % in {_classes(score)}")
     return "  |  ".join(parts)

@@ -1,8 +1,8 @@
-"""sensor_msgs/Image to a BGR array and back.
+"""sensor_msgs/Image and CompressedImage to a BGR array, and an array to an Image.
 
 The five common 8-bit encodings are read in place. Of the others, cv_bridge converts what it can
 where it is installed and works, OpenCV the rest. Messages are any object with the fields of
-sensor_msgs/Image, so that this module imports without ROS.
+sensor_msgs, so that this module imports without ROS.
 """
 
 from __future__ import annotations
@@ -130,6 +130,76 @@ def to_bgr(message: Any) -> Pixels:
     assert encoding is not None
     rows = message.height + (message.height + 1) // 2 if encoding.packed == "planes" else None
     return _convert(encoding, _rows(message, rows or message.height), message)
+
+
+# The first bytes of a file tell what it is, not `format`, into which drivers write anything.
+_JPEG, _JPEG_END = b"\xff\xd8\xff", b"\xff\xd9"
+_PNG = b"\x89PNG\r\n\x1a\n"
+# Some cameras fill their buffers up with zeros.
+_PADDING_BYTES = 4096
+
+
+def check_compressed(message: Any) -> str:
+    """JPEG or PNG; raises BadFrame where a CompressedImage is neither or lacks its end."""
+    data = memoryview(message.data)
+    start = bytes(data[:8])
+    # OpenCV makes up what is missing of a JPEG or refuses it, depending on its version.
+    if start.startswith(_JPEG):
+        kind, whole = "JPEG", bytes(data[-_PADDING_BYTES:]).rstrip(b"\0").endswith(_JPEG_END)
+    elif start == _PNG:
+        kind, whole = "PNG", _is_whole_png(data)
+    elif start:
+        raise BadFrame(
+            "unknown_encoding",
+            f"an image of format {message.format!r} is neither JPEG nor PNG: set the camera's "
+            "driver, or image_transport, to jpeg or png",
+        )
+    else:
+        kind, whole = "compressed", False
+    if not whole:
+        raise BadFrame(
+            "short_data",
+            f"the {kind} image is cut off after {len(data)} bytes: check the camera's driver and "
+            "the network",
+        )
+    return kind
+
+
+def _is_whole_png(data: memoryview) -> bool:
+    # Every chunk's length is looked at: OpenCV would make room for one of 2 GB.
+    at = len(_PNG)
+    while at + 12 <= len(data):
+        length, kind = int.from_bytes(data[at : at + 4], "big"), bytes(data[at + 4 : at + 8])
+        at += 12 + length
+        if kind == b"IEND":
+            return at <= len(data)
+    return False
+
+
+def decode_compressed(message: Any) -> Pixels:
+    """The image of a sensor_msgs/CompressedImage as BGR (H, W, 3).
+
+    Of 16-bit samples the high byte is kept. The orientation that a JPEG may name is not followed:
+    the label has the size of the camera's frame. Raises BadFrame.
+    """
+    kind = check_compressed(message)
+    # image_transport puts Bayer images into PNG as they are, into JPEG as grey ones.
+    source = message.format.partition(";")[0].strip()
+    stored = CONVERTED.get(source) if kind == "PNG" and source.startswith("bayer_") else None
+    colours = cv2.IMREAD_GRAYSCALE if stored else cv2.IMREAD_COLOR
+    try:
+        file = np.frombuffer(message.data, np.uint8)
+        image = cv2.imdecode(file, colours | cv2.IMREAD_IGNORE_ORIENTATION)
+        cause = "it is damaged"
+    except cv2.error as error:
+        image, cause = None, " ".join(str(error).split())
+    if image is None:
+        raise BadFrame(
+            "conversion",
+            f"OpenCV can't decode the {kind} image of {len(message.data)} bytes ({cause}): check "
+            "the camera's driver and the network",
+        )
+    return np.asarray(cv2.cvtColor(image, stored.to_bgr) if stored and stored.to_bgr else image)
 
 
 def fill(message: Any, pixels: Pixels, encoding: str, header: Any) -> Any:

@@ -1,20 +1,34 @@
-"""Score labels that a node published against truth by frame name, in the 11 CamVid classes."""
+"""Score labels that a node published against truth by frame name."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 import cv2
 import numpy as np
 
-from contextnet_ros.files import UserError
-from contextnet_ros.labels import CAMVID, CITYSCAPES, CITYSCAPES_TO_CAMVID, ClassTable, Pixels
-from contextnet_ros.ros.bag_make import read_classes
+from contextnet_ros.files import UserError, list_files
+from contextnet_ros.labels import (
+    CAMVID,
+    CITYSCAPES,
+    CITYSCAPES_TO_CAMVID,
+    CITYSCAPES_TRAIN_ID_OF_LABEL_ID,
+    IGNORE_ID,
+    ClassTable,
+    Pixels,
+)
+from contextnet_ros.ros.bag_make import CLASSES_FILE, read_classes
 from contextnet_ros.tools.media import read_image
 from contextnet_ros.training.scoring import ConfusionMatrix
 
-_IDENTITY = np.arange(256, dtype=np.uint8)
+_IDENTITY: Pixels = np.arange(256, dtype=np.uint8)
+
+# Label files by what follows the frame's name, and how their values become train ids.
+_CITYSCAPES_ENDINGS: dict[str, Pixels] = {
+    "_gtFine_labelTrainIds": _IDENTITY,
+    "_gtFine_labelIds": CITYSCAPES_TRAIN_ID_OF_LABEL_ID,
+}
 
 
 def camvid_lookup(table: ClassTable) -> Pixels | None:
@@ -26,17 +40,80 @@ def camvid_lookup(table: ClassTable) -> Pixels | None:
     return None
 
 
-class Truth:
-    """Truth labels by frame name: a folder as `contextnet-bag-make --truth` writes it."""
+def ids_within(table: ClassTable) -> Pixels:
+    """(256,) uint8 that leaves the ids of `table` and makes IGNORE_ID of every other value."""
+    lookup = np.full(256, IGNORE_ID, np.uint8)
+    lookup[: table.num_classes] = np.arange(table.num_classes)
+    return lookup
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.table = read_classes(folder)
+
+class Truth:
+    """Truth labels by frame name, in the ids of `table`; `lookup` makes them of the files' values.
+
+    `files` names the label file of each frame.
+    """
+
+    def __init__(self, table: ClassTable, files: Mapping[str, Path], lookup: Pixels) -> None:
+        self.table = table
+        self.files = files
+        self._lookup = lookup
 
     def label(self, name: str) -> Pixels | None:
         """Label (H, W) uint8 of a frame in the ids of `table`; None where the frame has none."""
-        path = self.folder / f"{name}.png"
-        return read_image(path, cv2.IMREAD_UNCHANGED) if path.is_file() else None
+        path = self.files.get(name)
+        if path is None:
+            return None
+        values = read_image(path, cv2.IMREAD_UNCHANGED)
+        if values.ndim != 2 or values.dtype != np.uint8:
+            raise UserError(f"{path}: {values.dtype} {values.shape}: a label has one byte a pixel")
+        return np.asarray(self._lookup[values])
+
+
+def made_truth(folder: Path) -> Truth:
+    """The truth that `contextnet-bag-make --truth` wrote; raises UserError for another folder."""
+    return Truth(read_classes(folder), _by_stem(folder), _IDENTITY)
+
+
+def open_truth(folder: Path, table: ClassTable) -> Truth:
+    """The truth in a folder, whichever of these it is; raises UserError where it is none of them.
+
+    What `contextnet-bag-make --truth` wrote (with classes.json); a Cityscapes tree (with gtFine), a
+    CamVid folder (val beside valannot, or either's parent), or masks by frame name, whose values
+    are the ids of `table`, the network's, and otherwise not scored.
+    """
+    if not folder.is_dir():
+        raise UserError(f"--truth {folder}: no such folder")
+    if (folder / CLASSES_FILE).is_file():
+        return made_truth(folder)
+    if (folder / "gtFine").is_dir():
+        return _cityscapes(folder)
+    beside = folder.parent / f"{folder.name}annot"
+    annotations = [beside] if beside.is_dir() else sorted(folder.glob("*annot"))
+    if folder.name.endswith("annot"):
+        annotations = [folder]
+    if annotations:
+        files = {stem: path for each in annotations for stem, path in _by_stem(each).items()}
+        return Truth(CAMVID, files, ids_within(CAMVID))
+    masks = _by_stem(folder)
+    if not masks:
+        raise UserError(
+            f"--truth {folder}: neither a Cityscapes tree (gtFine) nor a CamVid folder (valannot) "
+            "nor PNG masks by frame name"
+        )
+    return Truth(table, masks, ids_within(table))
+
+
+def _by_stem(folder: Path) -> dict[str, Path]:
+    return {path.stem: path for path in list_files(folder, (".png",))}
+
+
+def _cityscapes(root: Path) -> Truth:
+    for ending, lookup in _CITYSCAPES_ENDINGS.items():
+        paths = (root / "gtFine").glob(f"*/*/*{ending}.png")
+        files = {path.stem.removesuffix(ending): path for path in paths}
+        if files:
+            return Truth(CITYSCAPES, files, lookup)
+    raise UserError(f"--truth {root}: no */*/*_gtFine_labelIds.png in its gtFine")
 
 
 def score_labels(
@@ -44,19 +121,18 @@ def score_labels(
     names: Mapping[int, str],
     truth: Truth,
     table: ClassTable,
+    on_frame: Callable[[], object] = lambda: None,
 ) -> dict[str, object]:
     """Percentages of IoU per class and their mean over (header stamp, label (H, W)) pairs.
 
-    `table` names the labels' ids. Raises UserError when either table has no way to CamVid's
-    classes, or when a label and its truth differ in size.
+    In the classes of `table`, which names the labels' ids, where the truth has the same (with
+    Cityscapes' categories), else in CamVid's. Raises UserError when either table has no way to
+    those, or when a label and its truth differ in size.
     """
-    of_label, of_truth = camvid_lookup(table), camvid_lookup(truth.table)
-    if of_label is None or of_truth is None:
-        raise UserError(
-            f"classes {table.name!r} cannot be scored against {truth.table.name!r}: only CamVid's "
-            "and Cityscapes' classes can be brought together"
-        )
-    matrix = ConfusionMatrix(CAMVID.num_classes)
+    shared, of_label, of_truth = table, _IDENTITY, _IDENTITY
+    if table.names != truth.table.names:
+        shared, of_label, of_truth = CAMVID, *_to_camvid(table, truth.table)
+    matrix = ConfusionMatrix(shared.num_classes)
     frames = 0
     for stamp_ns, label in labels:
         true = truth.label(names[stamp_ns]) if stamp_ns in names else None
@@ -67,4 +143,15 @@ def score_labels(
             raise UserError(f"frame {names[stamp_ns]}: {sizes} differ in size")
         matrix.update(of_label[label], of_truth[true])
         frames += 1
-    return {"classes": CAMVID.name, "frames": frames, **matrix.to_dict(CAMVID)}
+        on_frame()
+    return {"classes": shared.name, "frames": frames, **matrix.to_dict(shared)}
+
+
+def _to_camvid(table: ClassTable, truth_table: ClassTable) -> tuple[Pixels, Pixels]:
+    of_label, of_truth = camvid_lookup(table), camvid_lookup(truth_table)
+    if of_label is None or of_truth is None:
+        raise UserError(
+            f"classes {table.name!r} cannot be scored against {truth_table.name!r}: only CamVid's "
+            "and Cityscapes' classes can be brought together"
+        )
+    return of_label, of_truth

@@ -1,14 +1,16 @@
 """Replay a bag through the real node: node, player and recorder each in a process of its own.
 
 They meet over DDS in a private domain. The node counts what it did, the player what it sent and the
-recorder what arrived; `replay` brings the three together and stops every process it started.
+recorder what arrived; a `Session` brings the three together for one play of the bag after another,
+and every process it started is stopped at its end.
 """
 
 from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,7 +20,9 @@ from contextnet_ros.ros.frame_fates import FrameFates, monitor_faults, node_coun
 from contextnet_ros.ros.processes import Child, Children, Event, private_environment
 
 OVERLAY_TOPIC = "/segmenter/overlay"
+TIMINGS_TOPIC = "/segmenter/timings"
 NODE_MODULE = "contextnet_ros.ros.segment_node"
+PLAYER_MODULE = "contextnet_ros.ros.bag_player"
 
 # One frame in flight at a time gives the best the machine can do; the rate played leaves room for
 # the recorder, the player and whatever else the machine does.
@@ -34,125 +38,160 @@ _SETTLE_S = 20.0
 _STATUS_AGE_NS = 300_000_000
 
 
-@dataclass(frozen=True)
-class ReplayPlan:
-    """What to replay: `hz` None finds a rate the machine can hold; `end` is a time.monotonic().
+def held_hz(round_trips_ms: list[float], max_hz: float = MAX_HZ) -> float:
+    """A rate that a machine with these round trips holds with room to spare."""
+    return min(max_hz, HELD_SHARE * 1e3 / statistics.median(round_trips_ms))
 
-    `parameters` go to the node; frames whose turn would come after `end` are not sent.
+
+@dataclass(frozen=True)
+class Setup:
+    """Who takes part in a replay.
+
+    `parameters` go to the node; `node` and `player` are further arguments. `outputs` are the
+    image topics that are subscribed to, the label's first; they are recorded to `output_bag` by
+    the plays that ask for it. `timings` has the node tell of its stages.
     """
 
     bag: Path
-    output_bag: Path
     logs: Path
     image_topic: str
     parameters: dict[str, object]
-    end: float
-    hz: float | None = None
+    outputs: tuple[str, ...] = (LABEL_TOPIC,)
+    output_bag: Path | None = None
+    timings: bool = False
+    bag_topic: str | None = None
+    node_module: str = NODE_MODULE
+    node: tuple[str, ...] = ()
+    player_module: str = PLAYER_MODULE
+    player: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Replayed:
-    """What a replay measured; stamps are header stamps in ns, times the monotonic clock in ns."""
+    """What one play measured; stamps are header stamps in ns, times the monotonic clock in ns.
+
+    `timings`: what the node told of each frame, by stamp; see timings.py.
+    """
 
     fates: FrameFates
-    hz: float
     sent_hz: float
     sent: dict[int, int]
     labels: dict[int, int]
     overlays: set[int]
     not_sent: dict[int, str]
-    round_trips_ms: list[float]
+    timings: dict[int, Event]
     status: dict[str, str]
     faults: list[str] = field(default_factory=list)
 
 
-def replay(
-    plan: ReplayPlan,
+@contextmanager
+def open_session(
+    setup: Setup,
     on_stage: Callable[[str], None] = lambda _: None,
     on_label: Callable[[int], None] = lambda _: None,
-) -> Replayed:
-    """Run the plan; `on_label` is told how many labels have arrived.
+) -> Iterator[Session]:
+    """A session whose processes are ready; `on_label` is told how many labels a play has so far.
 
     Raises UserError when a process ends early or does not get ready; whatever happens, no process
-    is left when it returns.
+    is left afterwards.
     """
-    with Children(private_environment(), plan.logs) as children:
-        return _Replay(plan, children, on_stage, on_label).run()
+    with Children(private_environment(), setup.logs) as children:
+        on_stage("starting the node, the player and the recorder")
+        yield Session(setup, children, on_label)
 
 
-class _Replay:
+class Session:
+    """Node, player and recorder, matched with each other."""
+
     def __init__(
-        self,
-        plan: ReplayPlan,
-        children: Children,
-        on_stage: Callable[[str], None],
-        on_label: Callable[[int], None],
+        self, setup: Setup, children: Children, on_label: Callable[[int], None] = lambda _: None
     ) -> None:
-        self.plan = plan
+        self.setup = setup
         self.children = children
-        self.on_stage = on_stage
         self.on_label = on_label
-        self.in_bag = 0
         self.arrivals: list[tuple[int, int]] = []
         self.overlays: set[int] = set()
+        self.timings: dict[int, Event] = {}
         self.about: dict[str, str] = {}
         self.statuses: list[Event] = []
         self.matched: set[str] = set()
+        # The node's counts after the last play, while nothing has been sent since.
+        self._standing: dict[str, str] | None = None
+        self.node = self._start_node()
+        self.recorder = self._start_recorder()
+        self.player = self._start_player()
+        # Outputs exist before the node warms up, its subscription only after: the player's match
+        # is what says that the node serves.
+        self.ready = self._wait(self.player, "ready", _START_S)
+        self._wait(self.player, "matched", _START_S)
+        self._until(lambda: "recorder" in self.matched, _START_S)
 
-    def run(self) -> Replayed:
-        self.on_stage("starting the node, the player and the recorder")
-        player, recorder = self._start()
-        trips_ms: list[float] = []
-        hz = self.plan.hz
-        if hz is None:
-            self.on_stage("finding a rate that this machine holds")
-            trips_ms = self._probe(player)
-            hz = min(MAX_HZ, HELD_SHARE * 1e3 / statistics.median(trips_ms))
-        before = self._settled(time.monotonic_ns())
-        self._command(recorder, "started", 10.0, "start")
-        limit_s = max(1.0, self.plan.end - time.monotonic())
-        play_s = min(self.in_bag / hz, limit_s)
-        self.on_stage(f"playing {self.in_bag} frames at {hz:.2f} Hz, about {play_s:.0f} s")
-        player.send("play", hz, limit_s)
-        played = self._wait(player, "played", play_s + _SETTLE_S)
-        after = self._settled(time.monotonic_ns(), twice=True)
+    @property
+    def in_bag(self) -> int:
+        """How many frames the player has."""
+        return int(self.ready["in_bag"])
+
+    def probe(self) -> list[float]:
+        """Round trips in ms of single frames, from sending one to its label's arrival."""
+        self._standing = None
+        self.player.send("probe", _WARM_UP_PROBES + _PROBES)
+        probed = self._wait(self.player, "probed", _START_S)
+        times_ms = [float(time_ms) for time_ms in probed["times_ms"]]
+        return times_ms[_WARM_UP_PROBES:] or times_ms
+
+    def play(
+        self,
+        hz: float,
+        *,
+        limit_s: float = float("inf"),
+        frames: int | None = None,
+        record: bool = False,
+    ) -> Replayed:
+        """Play the bag once, or `frames` of it over and over, at `hz`."""
+        count = self.in_bag if frames is None else frames
+        words = ("play", hz, limit_s) if frames is None else ("play", hz, limit_s, frames)
+        return self._play(words, min(count / hz, limit_s), record)
+
+    def replay(
+        self, rate: float, *, limit_s: float = float("inf"), record: bool = False
+    ) -> Replayed:
+        """Play the bag once, as it was recorded but `rate` times as fast."""
+        lasts_s = self.in_bag / max(self.ready["bag_hz"], 1e-3) / rate
+        return self._play(("replay", rate, limit_s), min(lasts_s, limit_s), record)
+
+    def _play(self, words: tuple[object, ...], lasts_s: float, record: bool) -> Replayed:
+        before = self._standing or self._settled(time.monotonic_ns())
+        self.arrivals, self.overlays, self.timings = [], set(), {}
+        self._command(self.recorder, "started", 10.0, "start" if record else "watch")
+        self.player.send(*words)
+        played = self._wait(self.player, "played", lasts_s + _SETTLE_S)
+        after = self._standing = self._settled(time.monotonic_ns(), twice=True)
         published = int(after["published"]) - int(before["published"])
         self._until(lambda: len(self.arrivals) >= published, 3.0)
         # What the disk has yet to take may be a gigabyte.
-        closed = self._command(recorder, "closed", 60.0, "stop")
-        return self._result(hz, trips_ms, before, after, played, closed)
+        closed = self._command(self.recorder, "closed", 60.0, "stop")
+        return self._result(before, after, played, closed)
 
-    def _start(self) -> tuple[Child, Child]:
-        plan = self.plan
-        arguments = ["--ros-args", "-r", f"image:={plan.image_topic}"]
-        for name, value in plan.parameters.items():
+    def _start_node(self) -> Child:
+        setup = self.setup
+        arguments = [*setup.node, "--ros-args", "-r", f"image:={setup.image_topic}"]
+        for name, value in setup.parameters.items():
             arguments += ["-p", f"{name}:={value}"]
-        start = self.children.start
-        start("node", NODE_MODULE, arguments)
-        outputs = ["--image", LABEL_TOPIC, OVERLAY_TOPIC]
-        recorder = start(
-            "recorder",
-            "contextnet_ros.ros.bag_recorder",
-            [str(plan.output_bag), "--force", "--diagnostics", "/diagnostics", *outputs],
-        )
-        topics = ["--topic", plan.image_topic, "--label-topic", LABEL_TOPIC]
-        player = start(
-            "player",
-            "contextnet_ros.ros.bag_player",
-            [str(plan.bag), "--interactive", *topics, "--wait", str(_START_S)],
-        )
-        # Outputs exist before the node warms up, its subscription only after: the player's match
-        # is what says that the node serves.
-        self.in_bag = self._wait(player, "ready", _START_S)["in_bag"]
-        self._wait(player, "matched", _START_S)
-        self._until(lambda: "recorder" in self.matched, _START_S)
-        return player, recorder
+        return self.children.start("node", setup.node_module, arguments)
 
-    def _probe(self, player: Child) -> list[float]:
-        player.send("probe", _WARM_UP_PROBES + _PROBES)
-        probed = self._wait(player, "probed", _START_S)
-        times_ms = [float(time_ms) for time_ms in probed["times_ms"]]
-        return times_ms[_WARM_UP_PROBES:] or times_ms
+    def _start_recorder(self) -> Child:
+        setup = self.setup
+        arguments = [] if setup.output_bag is None else [str(setup.output_bag), "--force"]
+        arguments += ["--diagnostics", "/diagnostics", "--image", *setup.outputs]
+        if setup.timings:
+            arguments += ["--timings", TIMINGS_TOPIC]
+        return self.children.start("recorder", "contextnet_ros.ros.bag_recorder", arguments)
+
+    def _start_player(self) -> Child:
+        setup = self.setup
+        arguments = [str(setup.bag), "--interactive", "--label-topic", setup.outputs[0]]
+        arguments += ["--topic", setup.bag_topic or setup.image_topic, "--wait", str(_START_S)]
+        return self.children.start("player", setup.player_module, [*arguments, *setup.player])
 
     def _settled(self, since_ns: int, twice: bool = False) -> dict[str, str]:
         """The node's status once nothing is pending; `twice`: once its counts stand still."""
@@ -173,45 +212,46 @@ class _Replay:
 
     def _result(
         self,
-        hz: float,
-        trips_ms: list[float],
         before: dict[str, str],
         after: dict[str, str],
         played: Event,
         closed: Event,
     ) -> Replayed:
         sent = {int(stamp): int(time_ns) for stamp, time_ns in played["sent"]}
+        # A player that is not ours tells when only of the frames that were seen on their way.
+        unseen = [int(stamp) for stamp in played.get("unseen", [])]
         try:
             counts = node_counts(before, after)
         except ValueError as error:
             raise UserError(f"{error}; node and package are of different versions") from error
         fates = FrameFates(
-            in_bag=self.in_bag,
-            sent=len(sent),
+            in_bag=int(played["in_bag"]),
+            sent=len(sent) + len(unseen),
             not_sent=len(played["not_sent"]),
-            monitored=int(closed["counts"][LABEL_TOPIC]),
+            monitored=int(closed["counts"][self.setup.outputs[0]]),
             **counts,
         )
         stamps = [stamp for stamp, _ in self.arrivals]
         return Replayed(
             fates=fates,
-            hz=hz,
             sent_hz=played["sent_hz"],
             sent=sent,
             labels=dict(self.arrivals),
             overlays=self.overlays,
             not_sent={int(stamp): reason for stamp, reason in played["not_sent"]},
-            round_trips_ms=trips_ms,
+            timings=self.timings,
             status={**self.about, **after},
-            faults=fates.broken() + monitor_faults(list(sent), stamps),
+            faults=fates.broken() + monitor_faults([*sent, *unseen], stamps),
         )
 
     def _note(self, event: Event) -> None:
-        if event["event"] == "arrival" and event["topic"] == LABEL_TOPIC:
+        if event["event"] == "arrival" and event["topic"] == self.setup.outputs[0]:
             self.arrivals.append((event["stamp_ns"], event["monotonic_ns"]))
             self.on_label(len(self.arrivals))
         elif event["event"] == "arrival":
             self.overlays.add(event["stamp_ns"])
+        elif event["event"] == "timings":
+            self.timings[event["stamp_ns"]] = event
         elif event["event"] == "diagnostics" and "received" in event["values"]:
             self.statuses.append(event)
         elif event["event"] == "diagnostics":

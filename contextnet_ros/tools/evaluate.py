@@ -18,10 +18,10 @@ from contextnet_ros.labels import CITYSCAPES, CITYSCAPES_LABEL_IDS, Pixels
 from contextnet_ros.network import load_weights
 from contextnet_ros.provenance import provenance
 from contextnet_ros.tools.media import read_image, write_image
-from contextnet_ros.tools.score_pictures import compared, confusion_picture
 from contextnet_ros.training.datasets import FIRST_UNSEEN_SEED, LabelledFrames
 from contextnet_ros.training.evaluation import Evaluation
 from contextnet_ros.training.folders import cityscapes_images
+from contextnet_ros.training.score_pictures import compared, confusion_picture
 from contextnet_ros.training.sources import DATA_KEYS, open_data
 from contextnet_ros.training.views import AveragedViews
 

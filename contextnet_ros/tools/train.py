@@ -11,12 +11,14 @@ from typing import Any
 import yaml
 
 from contextnet_ros.files import atomic_write, run_command
+from contextnet_ros.inference.backend import choose_device
 from contextnet_ros.network import read_header
 from contextnet_ros.provenance import provenance
 from contextnet_ros.training.distributed import World, join, leave
 from contextnet_ros.training.loop import Training
 from contextnet_ros.training.recipe import Recipe
 from contextnet_ros.training.sources import parse_roots
+from contextnet_ros.training.stages import Setup, train
 
 EXAMPLES = """examples:
   contextnet-train --recipe camvid --root ~/camvid -o runs/camvid
@@ -27,6 +29,8 @@ EXAMPLES = """examples:
       the paper's own recipe, for which Cityscapes and a GPU are needed
   torchrun --nproc-per-node 4 -m contextnet_ros.tools.train --recipe paper ... -o runs/paper
       four GPUs, the same global batch
+  contextnet-train --recipe paper-pruned --root ~/cityscapes -o runs/pruned
+      twice the width, then pruned to 1.5, 1.25 and 1 times, trained on after each
   contextnet-train --recipe my.yaml -o runs/mine --set steps=20000 --set batch=16
 """
 
@@ -65,6 +69,18 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument(
         "--workers", type=int, default=1, help="processes that load frames (default: %(default)s)"
     )
+    result.add_argument(
+        "--augment",
+        choices=("auto", "loader", "device"),
+        default="auto",
+        help="who scales, crops and colours frames: the loading processes, or the device that "
+        "trains (auto: a GPU does it itself)",
+    )
+    result.add_argument(
+        "--tensorboard",
+        action="store_true",
+        help="write losses, scores and pictures for TensorBoard below the output folder",
+    )
     result.add_argument("--json", type=Path, help="write scores and times to this file")
     result.add_argument(
         "--show", action="store_true", help="print the recipe as it would run, and stop"
@@ -90,11 +106,42 @@ def _train(options: argparse.Namespace) -> int:
 
 
 def _run(options: argparse.Namespace, recipe: Recipe, world: World, device: str) -> int:
-    training = Training(
-        recipe, options.output, parse_roots(options.root), device, options.workers, world
+    setup = Setup(
+        parse_roots(options.root),
+        device,
+        options.workers,
+        world,
+        options.tensorboard,
+        options.augment,
     )
-    if training.step and world.leads:
-        print(f"resuming at step {training.step} of {recipe.steps}")
+    outcome = train(recipe, options.output, setup, run_until_interrupted)
+    if not outcome.finished:
+        if world.leads:
+            print(f"interrupted at step {outcome.step}; the same command goes on from there")
+        return 130
+    if not world.leads:
+        return 0
+    best = outcome.best
+    if options.json is not None:
+        result = {
+            "recipe": recipe.to_dict(),
+            "steps": outcome.step,
+            "train_seconds": round(outcome.seconds, 1),
+            "best": str(best),
+            "scores": read_header(best).scores,
+            "provenance": provenance(choose_device(device)),
+        }
+        with atomic_write(options.json) as temporary:
+            temporary.write_text(json.dumps(result, indent=1) + "\n")
+    print(f"best weights: {best}; use them with: segment_node --ros-args -p model:={best}")
+    return 0
+
+
+def run_until_interrupted(training: Training) -> Path:
+    """Train to the end or to Ctrl-C, which leaves a checkpoint; returns the best weights' path."""
+    recipe = training.recipe
+    if training.step and training.world.leads:
+        print(f"{recipe.name}: resuming at step {training.step} of {recipe.steps}")
     interrupted = False
 
     def on_interrupt(*_: Any) -> None:
@@ -103,28 +150,9 @@ def _run(options: argparse.Namespace, recipe: Recipe, world: World, device: str)
 
     previous = signal.signal(signal.SIGINT, on_interrupt)
     try:
-        best = training.run(stop=lambda: interrupted)
+        return training.run(stop=lambda: interrupted)
     finally:
         signal.signal(signal.SIGINT, previous)
-    if training.step < recipe.steps:
-        if world.leads:
-            print(f"interrupted at step {training.step}; the same command goes on from there")
-        return 130
-    if not world.leads:
-        return 0
-    if options.json is not None:
-        result = {
-            "recipe": recipe.to_dict(),
-            "steps": training.step,
-            "train_seconds": round(training.seconds, 1),
-            "best": str(best),
-            "scores": read_header(best).scores,
-            "provenance": provenance(training.device),
-        }
-        with atomic_write(options.json) as temporary:
-            temporary.write_text(json.dumps(result, indent=1) + "\n")
-    print(f"best weights: {best}; use them with: segment_node --ros-args -p model:={best}")
-    return 0
 
 
 if __name__ == "__main__":

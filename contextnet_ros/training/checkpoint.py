@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import io
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -44,9 +45,12 @@ class AveragedWeights(Generic[Module]):
 
 
 def save_checkpoint(folder: Path, state: dict[str, Any]) -> None:
-    """Write `state` (tensors and plain values) whole or not at all."""
+    """Write `state` (tensors and plain values) whole or not at all; raises UserError."""
+    # Through memory: of a full disk torch's own writer says nothing that a person can read.
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
     with atomic_write(folder / CHECKPOINT_NAME) as temporary:
-        torch.save(state, temporary)
+        temporary.write_bytes(buffer.getbuffer())
 
 
 def save_batch(folder: Path, images: torch.Tensor, labels: torch.Tensor, step: int) -> Path:

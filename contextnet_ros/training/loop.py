@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import sys
 import time
@@ -14,10 +13,11 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from contextnet_ros.files import UserError, atomic_write
+from contextnet_ros.files import UserError
 from contextnet_ros.inference import Segmenter, model_path
 from contextnet_ros.inference.backend import choose_device
 from contextnet_ros.network import (
+    ContextNet,
     NetworkSize,
     WeightHeader,
     load_weights,
@@ -29,24 +29,29 @@ from contextnet_ros.training.checkpoint import (
     save_batch,
     save_checkpoint,
 )
+from contextnet_ros.training.crop_device import Windows, render
 from contextnet_ros.training.datasets import combined_licence, ready
+from contextnet_ros.training.distillation import Teachers
 from contextnet_ros.training.distributed import World
 from contextnet_ros.training.evaluation import evaluate
-from contextnet_ros.training.losses import labeled_weight, segmentation_loss, thinned
 from contextnet_ros.training.means import Means
+from contextnet_ros.training.objective import PARTS, Objective
 from contextnet_ros.training.optimizers import make_optimizer
+from contextnet_ros.training.precision import Precision
 from contextnet_ros.training.recipe import Recipe
+from contextnet_ros.training.record import Record
 from contextnet_ros.training.sampling import AugmentedSamples, batches
 from contextnet_ros.training.sources import Roots, open_data
 from contextnet_ros.training.start import class_weights, initial_model, training_mode
 
 BEST_NAME = "best.safetensors"
-LOG_NAME = "log.jsonl"
 
 
 class Training:
     """One run of a recipe in a folder; begins where that folder's checkpoint stands.
 
+    `start`: weights to begin with, instead of the recipe's `init`. `augment`: who renders crops,
+    the "loader" or the "device"; "auto" is the device where that is a GPU.
     Raises UserError before the first step for whatever is wrong with data, folder or recipe.
     """
 
@@ -58,6 +63,9 @@ class Training:
         device: str = "auto",
         workers: int = 1,
         world: World | None = None,
+        start: tuple[ContextNet, WeightHeader] | None = None,
+        tensorboard: bool = False,
+        augment: str = "auto",
     ) -> None:
         self.recipe = recipe
         self.world = world or World()
@@ -66,12 +74,15 @@ class Training:
         self.folder = folder
         self.workers = workers
         self.device = choose_device(device)
+        self.augments = augment == "device" or (augment == "auto" and self.device.type == "cuda")
         if workers < 0:
             raise UserError(f"workers is {workers}; give 0 or more")
         self.table = recipe.table
         self.network_size = NetworkSize.parse(recipe.network_size)
         self.state = load_checkpoint(folder, recipe)
-        start = None if recipe.init is None else load_weights(model_path(recipe.init))
+        if start is None and recipe.init is not None:
+            start = load_weights(model_path(recipe.init))
+        teachers = Teachers(recipe.teacher, self.table, self.device)
         sources = [open_data(entry, self.table, roots) for entry in recipe.train]
         validation = [open_data(entry, self.table, roots) for entry in recipe.validate]
         self.header = WeightHeader(
@@ -84,6 +95,7 @@ class Training:
             data_licence=combined_licence(
                 [source.licence for source in sources]
                 + ([] if start is None else [start[1].data_licence])
+                + teachers.licences
             ),
         )
         torch.manual_seed(recipe.seed)
@@ -93,16 +105,24 @@ class Training:
         self.average = AveragedWeights(self.model, recipe.ema_decay)
         self.model = self.world.synchronized(self.model, self.device)
         self.optimizer = make_optimizer(self.model, recipe)
+        self.precision = Precision(recipe.precision, self.device)
         self.step = 0
         self.best = -math.inf
         self.seconds = 0.0
         if self.state is not None:
             self._restore(self.state)
+        self.record = Record(folder, self.step, tensorboard and self.world.leads)
         self.sources = [ready(source) for source in sources]
         self.validation = [ready(source) for source in validation]
-        self.class_weights = class_weights(recipe, self.sources)
-        if self.class_weights is not None:
-            self.class_weights = self.class_weights.to(self.device)
+        weights = class_weights(recipe, self.sources)
+        self.objective = Objective(
+            recipe,
+            self.header,
+            None if weights is None else weights.to(self.device),
+            teachers,
+            self.precision,
+            self.world,
+        )
         if not self.world.leads:
             # Else all processes would drop the same features; the leader's state is saved.
             torch.manual_seed(recipe.seed + self.world.rank * 1_000_003 + self.step)
@@ -112,26 +132,31 @@ class Training:
         self.model.load_state_dict(state["model"])
         self.average.module.load_state_dict(state["average"])
         self.optimizer.load_state_dict(state["optimizer"])
+        self.precision.load_state_dict(state.get("precision", {}))
         torch.set_rng_state(state["torch_rng"])
+        if "cuda_rng" in state and self.device.type == "cuda":
+            torch.cuda.set_rng_state(state["cuda_rng"], self.device)
         self.step, self.best, self.seconds = state["step"], state["best"], state["seconds"]
 
     def checkpoint(self) -> None:
         """Write the whole state of the run; the leader does, for all."""
         if not self.world.leads:
             return
-        save_checkpoint(
-            self.folder,
-            {
-                "recipe": self.recipe.to_dict(),
-                "model": self.model.state_dict(),
-                "average": self.average.module.state_dict(),
-                "optimizer": self.optimizer.state_dict(),
-                "torch_rng": torch.get_rng_state(),
-                "step": self.step,
-                "best": self.best,
-                "seconds": self.seconds,
-            },
-        )
+        state = {
+            "recipe": self.recipe.to_dict(),
+            "model": self.model.state_dict(),
+            "average": self.average.module.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "precision": self.precision.state_dict(),
+            "torch_rng": torch.get_rng_state(),
+            "step": self.step,
+            "best": self.best,
+            "seconds": self.seconds,
+        }
+        if self.device.type == "cuda":
+            # Dropout's, which is not the CPU's.
+            state["cuda_rng"] = torch.cuda.get_rng_state(self.device)
+        save_checkpoint(self.folder, state)
 
     def rate(self, step: int) -> float:
         """Learning rate of a step: linear warm-up, then poly (section 3.1)."""
@@ -140,37 +165,27 @@ class Training:
             return recipe.learning_rate * (step + 1) / recipe.warmup_steps
         return recipe.learning_rate * float((1 - step / recipe.steps) ** recipe.power)
 
-    def prepare(self, images: torch.Tensor) -> torch.Tensor:
-        """Bytes (N, H, W, 3) BGR -> normalized (N, 3, H, W) RGB."""
-        mean = torch.tensor(self.header.mean, device=self.device).view(1, 3, 1, 1)
-        std = torch.tensor(self.header.std, device=self.device).view(1, 3, 1, 1)
-        pixels = images.to(self.device, non_blocking=True).permute(0, 3, 1, 2).flip(1).float()
-        normalized = (pixels / 255 - mean) / std
-        return normalized.contiguous(memory_format=torch.channels_last)
+    def _rendered(self, batch: Any) -> tuple[torch.Tensor, torch.Tensor]:
+        """Images (N, H, W, 3) and labels (N, H, W) of a loader's batch, uint8 on the device."""
+        if isinstance(batch, Windows):
+            return render(batch, self.device)
+        images, labels = (part.to(self.device, non_blocking=True) for part in batch)
+        return images, labels
 
-    def loss(self, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        """Cross entropy at the label's size plus the auxiliary one; zero if nothing is labelled.
-
-        Of several processes each gets the part that makes their mean the loss of the whole batch.
-        """
-        logits, auxiliary = self.parallel(self.prepare(images))
-        recipe = self.recipe
-        labels = thinned(labels.to(self.device), recipe.loss_stride).long()
-        main = segmentation_loss(
-            logits,
-            labels,
-            class_weights=self.class_weights,
-            label_smoothing=recipe.label_smoothing,
-            ohem_share=recipe.ohem_share,
-            lovasz_weight=recipe.lovasz_weight,
-        )
-        side = segmentation_loss(auxiliary, labels, class_weights=self.class_weights)
-        total = main + recipe.auxiliary_weight * side
-        if self.world.size == 1:
-            return total
-        counted = labeled_weight(labels, self.class_weights)
-        everywhere = self.world.total(counted).clamp(min=1e-9)
-        return total * (counted / everywhere * self.world.size)
+    def _step(self, images: torch.Tensor, labels: torch.Tensor) -> dict[str, float]:
+        """Learn from one batch; returns the parts of its loss, and `loss`, over all processes."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.rate(self.step)
+        parts = self.objective(self.parallel, images, labels)
+        loss = torch.stack(list(parts.values())).sum()
+        everywhere = self.world.total(torch.stack([loss, *parts.values()])) / self.world.size
+        values = dict(zip(("loss", *parts), everywhere.tolist(), strict=True))
+        if not math.isfinite(values["loss"]):
+            raise self._not_finite(values["loss"], images, labels)
+        self.precision.step(loss, self.model, self.optimizer, self.recipe.gradient_clip)
+        self.average.update(self.model, self.step)
+        self.step += 1
+        return values
 
     def run(self, stop: Callable[[], bool] = lambda: False) -> Path:
         """Train to the end, or until `stop()`; returns the path of the best weights so far."""
@@ -182,8 +197,17 @@ class Training:
             self.network_size,
             recipe.seed,
             recipe.steps * recipe.batch,
+            rendered=not self.augments,
         )
-        loader = batches(samples, self.step, recipe.steps, recipe.batch, self.workers, self.world)
+        loader = batches(
+            samples,
+            self.step,
+            recipe.steps,
+            recipe.batch,
+            self.workers,
+            self.world,
+            pin_memory=self.device.type == "cuda",
+        )
         progress = tqdm(
             loader,
             total=recipe.steps,
@@ -198,24 +222,13 @@ class Training:
         since_log = Means()
         training_mode(self.model, recipe.freeze_normalization)
         waiting_since = started = time.perf_counter()
-        for images, labels in progress:
+        for batch in progress:
             wait = time.perf_counter() - waiting_since
-            for group in self.optimizer.param_groups:
-                group["lr"] = self.rate(self.step)
-            loss = self.loss(images, labels)
-            value = float(self.world.total(loss)) / self.world.size
-            if not math.isfinite(value):
-                raise self._not_finite(value, images, labels)
-            self.optimizer.zero_grad(set_to_none=True)
-            loss.backward()  # type: ignore[no-untyped-call]
-            if recipe.gradient_clip is not None:
-                torch.nn.utils.clip_grad_norm_(self.model.parameters(), recipe.gradient_clip)
-            self.optimizer.step()
-            self.average.update(self.model, self.step)
-            self.step += 1
+            values = self._step(*self._rendered(batch))
             now = time.perf_counter()
             self.seconds += now - started
-            since_log.add(loss=value, wait_s=wait, step_s=now - started)
+            since_log.add(**values, wait_s=wait, step_s=now - started)
+            self.record.step(self.step, values, self.rate(self.step - 1))
             started = now
             progress.set_postfix(
                 loss=f"{since_log['loss']:.3f}",
@@ -235,6 +248,7 @@ class Training:
                 break
             waiting_since = time.perf_counter()
         progress.close()
+        self.record.close()
         return self.folder / BEST_NAME
 
     def _not_finite(self, value: float, images: torch.Tensor, labels: torch.Tensor) -> UserError:
@@ -254,7 +268,17 @@ class Training:
             {"network_size": str(self.network_size), **evaluate(segmenter, source)}
             for source in self.validation
         ]
-        self._log(scores, means)
+        entry = {
+            "step": self.step,
+            "loss": round(means["loss"], 4),
+            "losses": {name: round(means[name], 4) for name in PARTS if name in means},
+            "learning_rate": self.rate(self.step - 1),
+            "loader_wait_share": round(means["wait_s"] / max(means["step_s"], 1e-9), 4),
+            "train_seconds": round(self.seconds, 1),
+            "scores": scores,
+        }
+        self.record.validated(entry)
+        self.record.show(self.step, segmenter, self.validation)
         mean = (
             # A set without a scored pixel has no mIoU.
             float(np.mean([score["miou_percent"] or 0.0 for score in scores])) / 100
@@ -266,25 +290,3 @@ class Training:
             header = WeightHeader(**{**vars(self.header), "scores": scores})
             save_weights(self.folder / BEST_NAME, network.cpu(), header)
             network.to(self.device)
-
-    def _log(self, scores: list[dict[str, Any]], means: Means) -> None:
-        entry = {
-            "step": self.step,
-            "loss": round(means["loss"], 4),
-            "learning_rate": self.rate(self.step - 1),
-            "loader_wait_share": round(means["wait_s"] / max(means["step_s"], 1e-9), 4),
-            "train_seconds": round(self.seconds, 1),
-            "scores": scores,
-        }
-        summary = ", ".join(f"{s['data']}: {s['miou_percent']:.2f} %" for s in scores)
-        tqdm.write(
-            f"step {self.step}: loss {entry['loss']}, mIoU {summary or 'not validated'}, "
-            f"loader wait {entry['loader_wait_share']:.1%}",
-            file=sys.stderr,
-        )
-        path = self.folder / LOG_NAME
-        earlier = path.read_text().splitlines() if path.is_file() else []
-        # A resumed run repeats steps since its checkpoint: their lines are replaced.
-        kept = [line for line in earlier if json.loads(line)["step"] < self.step]
-        with atomic_write(path) as temporary:
-            temporary.write_text("\n".join([*kept, json.dumps(entry)]) + "\n")

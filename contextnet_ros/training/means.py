@@ -15,5 +15,8 @@ class Means:
         for name, value in values.items():
             self.totals[name] = self.totals.get(name, 0.0) + value
 
+    def __contains__(self, name: str) -> bool:
+        return name in self.totals
+
     def __getitem__(self, name: str) -> float:
         return self.totals.get(name, float("nan")) / max(self.count, 1)

@@ -16,6 +16,20 @@ from contextnet_ros.network import ContextNet
 from contextnet_ros.network.blocks import Bottleneck, ConvUnit, SeparableConv
 from contextnet_ros.network.contextnet import FusionUnit
 
+
+@dataclass(frozen=True)
+class PruneStages:
+    """`prune` of a recipe: what follows its own training, which has the recipe's `width`.
+
+    `widths`: pruned to, one after another. `steps`: of training on after each. `learning_rate`:
+    the highest of those, the recipe's where it is None. The paper prints the widths alone.
+    """
+
+    widths: tuple[float, ...]
+    steps: int
+    learning_rate: float | None = None
+
+
 Maps = torch.Tensor
 """Indices of the feature maps that stay, in order."""
 

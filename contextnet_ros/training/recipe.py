@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import difflib
 from dataclasses import asdict, dataclass, field, fields
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +13,22 @@ from contextnet_ros.files import UserError, resource_dir
 from contextnet_ros.labels import ClassTable
 from contextnet_ros.network import VARIANTS, NetworkSize
 from contextnet_ros.training.augment import Augmentation
+from contextnet_ros.training.precision import PRECISIONS
+from contextnet_ros.training.pruning import PruneStages
+from contextnet_ros.training.recipe_values import (
+    entries,
+    number,
+    pair,
+    refuse_unknown,
+    texts,
+    typed,
+)
 from contextnet_ros.training.sources import DATA_KEYS
 from contextnet_ros.training.tables import find_table
 
 OPTIMIZERS = ("adamw", "rmsprop")
+BRANCHES = ("context", "detail")
+_OPTIONAL_TEXTS = ("init", "branch")
 _OPTIONAL_NUMBERS = ("class_weights", "ohem_share", "gradient_clip")
 
 
@@ -29,6 +41,7 @@ class Recipe:
     name: str = "unnamed"
     variant: str = "cn14"  # network of Table 4
     width: float = 1.0  # times its feature maps
+    branch: str | None = None  # context or detail: trained with the other one zeroed (section 3.2)
     ppm: bool = False  # pyramid pooling behind the context branch (section 2.2)
     classes: str = "camvid"  # class table, or the path of one in YAML
     network_size: str = "long_side 960"  # what the network sees of a frame
@@ -54,11 +67,16 @@ class Recipe:
     ohem_share: float | None = None  # of the labelled pixels, the hardest that count; none: all
     lovasz_weight: float = 0.0  # of the Lovasz softmax loss, added to the main one
     loss_stride: int = 1  # odd: losses see every so many rows and columns of the label
+    teacher: tuple[str, ...] = ()  # weight files or names in models/; of several, their mean
+    teacher_weight: float = 1.0  # of the divergence from the teacher, added to the main loss
+    teacher_temperature: float = 1.0  # both softmax are of logits divided by it
+    precision: str = "float32"  # of the network: bfloat16, float16, or auto: what the device has
     gradient_clip: float | None = None  # largest norm of a step's gradients; none: as they are
     ema_decay: float = 0.998  # of the averaged weights that are validated and kept
     validate_every: int = 500  # steps
     checkpoint_every: int = 50  # steps
     augmentation: Augmentation = field(default_factory=Augmentation)
+    prune: PruneStages | None = None  # stages after this training (section 3.2)
 
     @classmethod
     def load(cls, name_or_path: str) -> Recipe:
@@ -83,22 +101,26 @@ class Recipe:
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Recipe:
         """Checked settings; raises UserError naming a wrong key or value."""
-        _refuse_unknown(data, {f.name for f in fields(cls)}, "recipe")
+        refuse_unknown(data, {f.name for f in fields(cls)}, "recipe")
         data = dict(data)
         augmentation = data.pop("augmentation", {})
         if not isinstance(augmentation, dict):
             raise UserError(f"augmentation is {augmentation!r}; give its settings as a mapping")
         augmentation = dict(augmentation)
-        _refuse_unknown(augmentation, {f.name for f in fields(Augmentation)}, "augmentation")
+        refuse_unknown(augmentation, {f.name for f in fields(Augmentation)}, "augmentation")
         for key, kind in (("crop", int), ("scale", float)):
             if key in augmentation:
-                augmentation[key] = _pair(f"augmentation {key}", augmentation[key], kind)
+                augmentation[key] = pair(f"augmentation {key}", augmentation[key], kind)
+        prune = _prune_stages(data.pop("prune", None))
         for key in ("train", "validate"):
             if key in data:
-                data[key] = _entries(key, data[key])
+                data[key] = entries(key, data[key])
+        if "teacher" in data:
+            data["teacher"] = texts("teacher", data["teacher"])
         recipe = cls(
-            augmentation=Augmentation(**_typed(augmentation, Augmentation())),
-            **_typed(data, cls()),
+            augmentation=Augmentation(**typed(augmentation, Augmentation())),
+            prune=prune,
+            **typed(data, cls(), _OPTIONAL_TEXTS, _OPTIONAL_NUMBERS),
         )
         recipe._check()
         return recipe
@@ -124,6 +146,10 @@ class Recipe:
             NetworkSize.parse(self.network_size)
         except ValueError as error:
             raise UserError(f"recipe: {error}") from error
+        if self.branch not in (None, *BRANCHES):
+            raise UserError(f"branch {self.branch!r} is unknown; choose from {', '.join(BRANCHES)}")
+        if self.prune is not None:
+            self._check_prune(self.prune)
         for key in ("steps", "batch", "validate_every", "checkpoint_every"):
             if getattr(self, key) < 1:
                 raise UserError(f"{key} is {getattr(self, key)}; give 1 or more")
@@ -147,14 +173,18 @@ class Recipe:
                 f"loss_stride is {stride}; give an odd number that divides both sides of the crop, "
                 f"{self.augmentation.crop}"
             )
+        if self.teacher_weight < 0 or self.teacher_temperature <= 0:
+            raise UserError(
+                f"teacher_weight is {self.teacher_weight}, teacher_temperature "
+                f"{self.teacher_temperature}; give 0 or more, of the second more than 0"
+            )
+        if self.precision not in ("auto", *PRECISIONS):
+            raise UserError(
+                f"precision {self.precision!r} is unknown; choose auto, {', '.join(PRECISIONS)}"
+            )
         if self.gradient_clip is not None and self.gradient_clip <= 0:
             raise UserError(f"gradient_clip is {self.gradient_clip}; give more than 0")
-        multiple = VARIANTS[self.variant].size_multiple
-        if any(side < multiple or side % multiple for side in self.augmentation.crop):
-            raise UserError(f"crop is {self.augmentation.crop}; give multiples of {multiple}")
-        low, high = self.augmentation.scale
-        if not 0 < low <= high:
-            raise UserError(f"scale is {low} to {high}; give two factors above 0 in order")
+        self.augmentation.check(VARIANTS[self.variant].size_multiple)
         if not self.train:
             raise UserError("the recipe names no training data: fill in `train`")
         for entry in (*self.train, *self.validate):
@@ -162,18 +192,35 @@ class Recipe:
             if kind not in DATA_KEYS:
                 raise UserError(f"data {kind!r} is unknown; choose from {sorted(DATA_KEYS)}")
             keys = DATA_KEYS[kind]
-            _refuse_unknown(entry, {*keys, "data", "share", "root", "map"}, f"data {kind}")
+            refuse_unknown(entry, {*keys, "data", "share", "root", "map"}, f"data {kind}")
             for key, needed in keys.items():
                 if needed and key not in entry:
                     raise UserError(f"data {kind} lacks {key!r}: {entry}")
             if "size" in entry:
-                _pair("size", entry["size"], int)
+                pair("size", entry["size"], int)
             if not isinstance(entry.get("map", {}), dict):
                 raise UserError(f"map is {entry['map']!r}; give class names of the data as keys")
         for entry in self.train:
             share = entry.get("share")
             if not isinstance(share, (int, float)) or isinstance(share, bool) or share <= 0:
                 raise UserError(f"share is {share!r} in {entry}; give a number above 0")
+
+    def _check_prune(self, prune: PruneStages) -> None:
+        widths = (self.width, *prune.widths)
+        if len(widths) < 2 or any(narrow >= wide for wide, narrow in pairwise(widths)):
+            raise UserError(
+                f"prune widths are {list(prune.widths)} from width {self.width:g}; give falling "
+                "ones, as width 2 and widths [1.5, 1.25, 1]"
+            )
+        for width in prune.widths:
+            try:
+                VARIANTS[self.variant].widened(width)
+            except ValueError as error:
+                raise UserError(f"prune: {error}") from error
+        if prune.steps < 1:
+            raise UserError(f"prune steps is {prune.steps}; give 1 or more")
+        if prune.learning_rate is not None and prune.learning_rate <= 0:
+            raise UserError(f"prune learning_rate is {prune.learning_rate}; give more than 0")
 
     @property
     def table(self) -> ClassTable:
@@ -187,7 +234,7 @@ class Recipe:
             key, separator, value = setting.partition("=")
             if not separator:
                 raise UserError(f"setting {setting!r} is not of the form key=value")
-            _refuse_unknown({key: value}, {f.name for f in fields(self)}, "recipe")
+            refuse_unknown({key: value}, {f.name for f in fields(self)}, "recipe")
             try:
                 changes[key] = yaml.safe_load(value)
             except yaml.YAMLError as error:
@@ -195,6 +242,8 @@ class Recipe:
         data = {**self.to_dict(), **changes}
         if isinstance(changes.get("augmentation"), dict):
             data["augmentation"] = {**asdict(self.augmentation), **changes["augmentation"]}
+        if isinstance(changes.get("prune"), dict) and self.prune is not None:
+            data["prune"] = {**asdict(self.prune), **changes["prune"]}
         return Recipe.from_dict(data)
 
     def to_dict(self) -> dict[str, Any]:
@@ -204,51 +253,26 @@ class Recipe:
             data["augmentation"][key] = list(data["augmentation"][key])
         for key in ("train", "validate"):
             data[key] = [dict(entry) for entry in data[key]]
+        data["teacher"] = list(self.teacher)
+        if self.prune is not None:
+            data["prune"]["widths"] = list(self.prune.widths)
         return data
 
 
-def _refuse_unknown(data: dict[str, Any], known: set[str], where: str) -> None:
-    for key in data:
-        if key not in known:
-            near = difflib.get_close_matches(key, known, 1)
-            hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(sorted(known))}"
-            raise UserError(f"{where} key {key!r} is unknown; {hint}")
-
-
-def _entries(key: str, value: Any) -> tuple[dict[str, Any], ...]:
-    if not isinstance(value, (list, tuple)) or not all(isinstance(e, dict) for e in value):
-        raise UserError(f"{key} is {value!r}; give a list of mappings with a key `data`")
-    return tuple(dict(entry) for entry in value)
-
-
-def _pair(name: str, value: Any, kind: type) -> tuple[Any, Any]:
-    if not isinstance(value, (list, tuple)) or len(value) != 2:
-        raise UserError(f"{name} is {value!r}; give two numbers, as [384, 512]")
-    return _number(name, value[0], kind), _number(name, value[1], kind)
-
-
-def _number(name: str, value: Any, kind: type) -> Any:
-    # YAML 1.1 takes 2e-3 for text, whatever its writer meant.
-    try:
-        number = None if isinstance(value, bool) else kind(value)
-    except (TypeError, ValueError):
-        number = None
-    if number is None or (kind is int and number != float(value)):
-        raise UserError(
-            f"{name} is {value!r}; give {'a whole number' if kind is int else 'a number'}"
-        )
-    return number
-
-
-def _typed(data: dict[str, Any], defaults: Any) -> dict[str, Any]:
-    """`data` with every number of the type that its default has."""
-    result = dict(data)
-    for key, value in data.items():
-        default = getattr(defaults, key)
-        if isinstance(default, bool) or (value is None and key in ("init", *_OPTIONAL_NUMBERS)):
-            continue
-        if isinstance(default, (int, float)) or key in _OPTIONAL_NUMBERS:
-            result[key] = _number(key, value, int if isinstance(default, int) else float)
-        elif isinstance(default, str) and not isinstance(value, str):
-            raise UserError(f"{key} is {value!r}; give a text")
-    return result
+def _prune_stages(value: Any) -> PruneStages | None:
+    if value is None:
+        return None
+    if not isinstance(value, dict):
+        raise UserError(f"prune is {value!r}; give its settings as a mapping")
+    refuse_unknown(value, {f.name for f in fields(PruneStages)}, "prune")
+    for key in ("widths", "steps"):
+        if key not in value:
+            raise UserError(f"prune lacks {key!r}: {value}")
+    if not isinstance(value["widths"], (list, tuple)):
+        raise UserError(f"prune widths is {value['widths']!r}; give a list, as [1.5, 1.25, 1]")
+    rate = value.get("learning_rate")
+    return PruneStages(
+        tuple(number("prune widths", width, float) for width in value["widths"]),
+        number("prune steps", value["steps"], int),
+        None if rate is None else number("prune learning_rate", rate, float),
+    )

@@ -13,7 +13,7 @@ from contextnet_ros.training.folders import Cityscapes, Folders
 from contextnet_ros.training.tables import class_lookup, load_table
 
 DATA_KEYS: dict[str, dict[str, bool]] = {
-    "camvid": {"split": True},
+    "camvid": {"split": True, "only": False, "without": False},
     "cityscapes": {"split": True, "quality": False},
     "folders": {"images": True, "labels": True, "table": True, "licence": False},
     "generated": {"first_seed": True, "num_scenes": True, "size": False},
@@ -73,8 +73,17 @@ def _open(entry: dict[str, Any], table: ClassTable, roots: Roots) -> LabelledFra
     if root is None:
         raise UserError(f"the recipe names {kind} data: give its folder as --root")
     if kind == "camvid":
-        return CamVid(root, entry["split"])
+        return CamVid(root, entry["split"], _texts(entry, "only"), _texts(entry, "without"))
     return Cityscapes(root, entry["split"], entry.get("quality", "fine"))
+
+
+def _texts(entry: dict[str, Any], key: str) -> list[str]:
+    """One text or a list of them, as a person writes it."""
+    value = entry.get(key, [])
+    texts = [value] if isinstance(value, str) else value
+    if not isinstance(texts, (list, tuple)) or not all(isinstance(text, str) for text in texts):
+        raise UserError(f"{key} is {value!r} in {entry}; give a recording, as 0006R0, or a list")
+    return list(texts)
 
 
 def _root(entry: dict[str, Any], roots: Roots) -> Path | None:

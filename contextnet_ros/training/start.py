@@ -11,6 +11,7 @@ from torch import nn
 from contextnet_ros.files import UserError
 from contextnet_ros.network import ContextNet, WeightHeader
 from contextnet_ros.training.auxiliary import AuxiliaryHead, TrainedNetwork
+from contextnet_ros.training.branches import zero_branch
 from contextnet_ros.training.datasets import LabelledFrames
 from contextnet_ros.training.recipe import Recipe
 
@@ -34,6 +35,8 @@ def initial_model(
                 f"the recipe wants {header.network} with {table.name}"
             )
         network.load_state_dict(weights.state_dict())
+    if recipe.branch is not None:
+        zero_branch(network, "detail" if recipe.branch == "context" else "context")
     auxiliary = AuxiliaryHead(network.context_channels, table.num_classes, recipe.dropout)
     return TrainedNetwork(network, auxiliary)
 

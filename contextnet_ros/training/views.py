@@ -40,9 +40,13 @@ class AveragedViews:
         self.flip = flip
         self.device = torch.device(device)
 
-    @torch.inference_mode()
     def __call__(self, image: Pixels) -> Pixels:
         """BGR frame (H, W, 3) uint8 -> label (H, W) uint8."""
+        return np.asarray(self.softmax(image)[0].argmax(0).to(torch.uint8).cpu().numpy())
+
+    @torch.inference_mode()
+    def softmax(self, image: Pixels) -> torch.Tensor:
+        """BGR frame (H, W, 3) uint8 -> mean softmax (1, classes, H, W) over the views."""
         total = torch.zeros((), device=self.device)
         for scale in self.scales:
             view = self._scaled(image, scale)
@@ -50,7 +54,7 @@ class AveragedViews:
             if self.flip:
                 mirrored = np.ascontiguousarray(view[:, ::-1])
                 total = total + self._softmax(mirrored, image.shape[:2]).flip(-1)
-        return np.asarray(total[0].argmax(0).to(torch.uint8).cpu().numpy())
+        return total / (len(self.scales) * (1 + self.flip))
 
     def _scaled(self, image: Pixels, scale: float) -> Pixels:
         seen_height, seen_width = self.network_size.resolve(*image.shape[:2])
@@ -70,3 +74,15 @@ class AveragedViews:
         padded = Preprocessor(height, width, NetworkSize(), self.header)(view)
         logits = self.network(padded.to(self.device))[..., :height, :width]
         return F.interpolate(logits, size=size, mode="bilinear", align_corners=False).softmax(1)
+
+
+class AveragedNetworks:
+    """Label of the highest mean softmax over several networks: an ensemble (section 3.2)."""
+
+    def __init__(self, members: Sequence[AveragedViews]) -> None:
+        self.members = tuple(members)
+
+    def __call__(self, image: Pixels) -> Pixels:
+        """BGR frame (H, W, 3) uint8 -> label (H, W) uint8."""
+        total = torch.stack([member.softmax(image) for member in self.members]).sum(0)
+        return np.asarray(total[0].argmax(0).to(torch.uint8).cpu().numpy())

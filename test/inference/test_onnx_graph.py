@@ -14,6 +14,7 @@ pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")
 
 from contextnet_ros.inference.onnx_graph import build_graph, read_metadata  # noqa: E402
+from contextnet_ros.inference.preprocess import Bordered  # noqa: E402
 
 SIZES = [(64, 96), (75, 101), (33, 160), (1, 1)]
 
@@ -38,8 +39,9 @@ def normalized(frame, header):
 def value_of(source, frame, header):
     if source == "frame":
         return frame
-    images = normalized(frame, header).numpy()
-    return images if source == "images" else np.ascontiguousarray(images[0].transpose(1, 2, 0))
+    if source == "bordered":
+        return Bordered(*frame.shape[:2], header)(frame)
+    return normalized(frame, header).numpy()
 
 
 def size_of(source, frame, fixed):
@@ -49,7 +51,7 @@ def size_of(source, frame, fixed):
 
 
 @pytest.mark.parametrize("fixed", [True, False], ids=["fixed", "any size"])
-@pytest.mark.parametrize("source", ["images", "pixels", "frame"])
+@pytest.mark.parametrize("source", ["images", "bordered", "frame"])
 @pytest.mark.parametrize("size", SIZES)
 def test_logits_are_those_of_pytorch(network, header, make_frame, size, source, fixed):
     frame = make_frame(*size)
@@ -62,7 +64,7 @@ def test_logits_are_those_of_pytorch(network, header, make_frame, size, source, 
 
 
 @pytest.mark.parametrize("fixed", [True, False], ids=["fixed", "any size"])
-@pytest.mark.parametrize("source", ["images", "pixels", "frame"])
+@pytest.mark.parametrize("source", ["images", "bordered", "frame"])
 @pytest.mark.parametrize("size", SIZES)
 def test_labels_are_the_argmax_of_pytorchs_full_size_logits(
     network, header, make_frame, size, source, fixed
@@ -82,7 +84,7 @@ def test_labels_are_the_argmax_of_pytorchs_full_size_logits(
     assert clear.mean() > 0.98
 
 
-@pytest.mark.parametrize("source", ["images", "frame"])
+@pytest.mark.parametrize("source", ["images", "frame", "bordered"])
 @pytest.mark.parametrize("variant", sorted(set(VARIANTS) - {"cn14"}))
 def test_every_variant_gives_the_logits_of_pytorch(header, make_frame, variant, source):
     torch.manual_seed(0)
@@ -118,16 +120,19 @@ def test_several_images_go_through_at_once(network, header):
     np.testing.assert_allclose(ours, expected, rtol=0, atol=1e-5 * np.abs(expected).max())
 
 
-def test_channel_order_and_normalization_are_those_of_the_header(network, header, make_frame):
+@pytest.mark.parametrize("source", ["frame", "bordered"])
+def test_channel_order_and_normalization_are_those_of_the_header(
+    network, header, make_frame, source
+):
     other = replace(header, channel_order="BGR", mean=(0.1, 0.4, 0.7), std=(0.5, 0.2, 0.3))
     frame = make_frame(64, 96)
     with torch.inference_mode():
         expected = network.coarse_logits(normalized(frame, other)).numpy()
-    ours = run(build_graph(network, other, source="frame"), frame)
+    ours = run(build_graph(network, other, source=source), value_of(source, frame, other))
     np.testing.assert_allclose(ours, expected, rtol=0, atol=1e-5 * np.abs(expected).max())
 
 
-@pytest.mark.parametrize("source", ["images", "pixels", "frame"])
+@pytest.mark.parametrize("source", ["images", "bordered", "frame"])
 def test_the_declared_shapes_are_those_of_the_results(network, header, source):
     frame = np.zeros((64, 96, 3), np.uint8)
     for target in ("logits", "full_logits", "label"):
@@ -162,7 +167,7 @@ def test_the_graph_is_made_of_published_operators_only(network, header):
     ("options", "says"),
     [
         ({"size": (64, 100)}, "64 x 100"),
-        ({"size": (65, 96), "source": "pixels"}, "65 x 96"),
+        ({"size": (65, 96), "source": "bordered"}, "65 x 96"),
         ({"source": "video"}, "'video'"),
         ({"target": "depth"}, "'depth'"),
     ],

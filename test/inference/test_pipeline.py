@@ -12,9 +12,10 @@ from stand_in_device import GARBAGE, StandInDevice
 from contextnet_ros.files import UserError
 from contextnet_ros.inference import DeviceError
 from contextnet_ros.inference.device import failure
-from contextnet_ros.inference.host_memory import Copier, LeasePool
+from contextnet_ros.inference.host_memory import LeasePool
 from contextnet_ros.inference.pipeline import Pipeline
 from contextnet_ros.inference.sources import InOrder, Newest
+from contextnet_ros.inference.team import Team
 
 
 class Inverting:
@@ -194,11 +195,10 @@ def test_a_frame_in_pinned_memory_is_read_where_it_is():
 
 @pytest.mark.parametrize("view", [lambda a: a[::-1], lambda a: a[:, ::2], lambda a: a[..., ::-1]])
 @pytest.mark.parametrize("num_threads", [1, 3])
-def test_copies_in_bands_are_the_whole_frame(view, num_threads):
-    source = view(np.random.default_rng(0).integers(0, 256, (1001, 1600, 3), np.uint8))
-    target = np.zeros(source.shape, np.uint8)
-    Copier(num_threads)(target, source)
-    np.testing.assert_array_equal(target, source)
+def test_views_are_copied_whole_by_any_number_of_threads(view, num_threads):
+    pipeline, _ = make_pipeline(StandInDevice(), team=Team(num_threads))
+    frame = view(np.random.default_rng(0).integers(0, 256, (31, 40, 3), np.uint8))
+    expect(pipeline.segment(frame, ("label",)), frame)
 
 
 def test_an_impossible_frame_fails_in_its_own_place_and_others_do_not():
@@ -271,7 +271,7 @@ def test_a_failed_device_never_gives_a_label_again():
         with pytest.raises(DeviceError, match="illegal memory access") as error:
             job.result()
         assert "\n" not in str(error.value)
-    with pytest.raises(DeviceError, match="start it again"):
+    with pytest.raises(DeviceError, match=r"illegal memory access.*process"):
         pipeline.segment(given[0], ("label",))
 
 

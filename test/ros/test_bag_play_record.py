@@ -11,8 +11,8 @@ import pytest
 
 from contextnet_ros.ros.bag_io import BagReader
 from contextnet_ros.ros.bag_make import CAMERA_TOPIC, BagFormat, make_bag
-from contextnet_ros.ros.bag_messages import image_message
-from contextnet_ros.ros.bag_player import play
+from contextnet_ros.ros.bag_messages import header_stamp_ns, image_message
+from contextnet_ros.ros.bag_turns import even_turns, play, recorded_turns
 from contextnet_ros.ros.frame_sources import generated_source
 from contextnet_ros.ros.processes import Children, Event, private_environment
 
@@ -22,6 +22,10 @@ FRAMES = 8
 def messages(count: int) -> list[bytes]:
     pixels = np.zeros((1, 1), np.uint8)
     return [image_message(pixels, "mono8", 1 + index, "") for index in range(count)]
+
+
+def turns(count: int, hz: float):
+    return even_turns(messages(count), range(1, 1 + count), hz)
 
 
 class Clock:
@@ -41,8 +45,7 @@ def test_frames_go_out_at_the_rate() -> None:
     clock = Clock()
     times = []
     played = play(
-        messages(5),
-        4.0,
+        turns(5, 4.0),
         lambda _: times.append(clock.now),
         clock=clock,
         sleep=clock.sleep,
@@ -64,7 +67,7 @@ def test_a_frame_whose_turn_is_over_is_not_sent_and_the_rest_keep_their_turns() 
             # Until 3.3 periods after the start: the turns of frames 3 and 4 begin at 2 and 3.
             clock.now = 103.3
 
-    played = play(messages(6), 1.0, publish, clock=clock, sleep=clock.sleep)
+    played = play(turns(6, 1.0), publish, clock=clock, sleep=clock.sleep)
     assert played.not_sent == [(3, "late")]
     assert times == {1: 100.0, 2: 101.0, 4: 103.3, 5: 104.0, 6: 105.0}
     assert played.in_bag == len(played.sent) + len(played.not_sent)
@@ -72,11 +75,38 @@ def test_a_frame_whose_turn_is_over_is_not_sent_and_the_rest_keep_their_turns() 
 
 def test_after_the_limit_or_a_stop_frames_are_counted_as_not_sent() -> None:
     clock = Clock()
-    limited = play(messages(4), 1.0, lambda _: None, limit_s=1.5, clock=clock, sleep=clock.sleep)
+    limited = play(turns(4, 1.0), lambda _: None, limit_s=1.5, clock=clock, sleep=clock.sleep)
     assert [stamp for stamp, _ in limited.sent] == [1, 2]
     assert limited.not_sent == [(3, "time limit"), (4, "time limit")]
-    stopped = play(messages(2), 1.0, lambda _: None, stopped=lambda: True)
+    stopped = play(turns(2, 1.0), lambda _: None, stopped=lambda: True)
     assert stopped.not_sent == [(1, "stopped"), (2, "stopped")]
+
+
+def test_a_bag_played_on_and_on_gets_stamps_as_if_it_had_been_recorded_so() -> None:
+    clock = Clock()
+    stamps = []
+    played = play(
+        even_turns(messages(3), [1, 2, 3], 2.0, 8),
+        lambda message: stamps.append(header_stamp_ns(message)),
+        clock=clock,
+        sleep=clock.sleep,
+    )
+    assert stamps == [1, 2, 3, 4, 5, 6, 7, 8]
+    assert played.in_bag == 8
+    assert [stamp for stamp, _ in played.sent] == stamps
+    assert clock.now == 103.5
+
+
+def test_a_bags_own_times_are_kept_and_multiplied() -> None:
+    clock = Clock()
+    recorded_ns = [7_000_000_000, 7_100_000_000, 9_000_000_000]
+    played = play(
+        recorded_turns(messages(3), [1, 2, 3], recorded_ns, 2.0),
+        lambda _: None,
+        clock=clock,
+        sleep=clock.sleep,
+    )
+    assert [time_ns / 1e9 for _, time_ns in played.sent] == pytest.approx([100, 100.05, 101])
 
 
 @pytest.fixture(scope="module")

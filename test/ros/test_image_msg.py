@@ -1,4 +1,7 @@
-"""Decoding of sensor_msgs/Image against slow plain references; no ROS is needed."""
+"""What sensor_msgs/Image and cv_bridge may get wrong; no ROS is needed.
+
+test_image_decoding.py has the pixels of every encoding.
+"""
 
 from __future__ import annotations
 
@@ -24,69 +27,18 @@ def no_cv_bridge(monkeypatch):
     monkeypatch.setattr(image_msg.importlib.util, "find_spec", lambda _name: None)
 
 
-def make_message(encoding, height, width, row_bytes, rows=None, padding=0, bigendian=0, seed=0):
+def make_message(encoding, height, width, row_bytes, rows=None, padding=0):
     """A message of random bytes with `padding` bytes after each row."""
     step = row_bytes + padding
-    data = np.random.default_rng(seed).integers(0, 256, (rows or height) * step, dtype=np.uint8)
+    data = np.random.default_rng(0).integers(0, 256, (rows or height) * step, dtype=np.uint8)
     return SimpleNamespace(
         height=height,
         width=width,
         encoding=encoding,
-        is_bigendian=bigendian,
+        is_bigendian=0,
         step=step,
         data=array.array("B", data.tobytes()),
     )
-
-
-SIZES = [(1, 1), (2, 2), (3, 5), (7, 4), (8, 9)]
-
-# Byte of blue, green and red within a pixel, and bytes per pixel.
-BYTES = {
-    "bgr8": ((0, 1, 2), 3),
-    "8UC3": ((0, 1, 2), 3),
-    "rgb8": ((2, 1, 0), 3),
-    "bgra8": ((0, 1, 2), 4),
-    "rgba8": ((2, 1, 0), 4),
-    "mono8": ((0, 0, 0), 1),
-}
-HIGH_BYTES = {
-    "bgr16": ((0, 2, 4), 6),
-    "rgb16": ((4, 2, 0), 6),
-    "bgra16": ((0, 2, 4), 8),
-    "rgba16": ((4, 2, 0), 8),
-    "mono16": ((0, 0, 0), 2),
-}
-
-
-def picked_bytes(message, offsets, pixel_bytes, first):
-    """BGR (H, W, 3) by picking single bytes out of the data, pixel by pixel."""
-    expected = np.zeros((message.height, message.width, 3), np.uint8)
-    for y in range(message.height):
-        for x in range(message.width):
-            start = y * message.step + x * pixel_bytes + first
-            expected[y, x] = [message.data[start + offset] for offset in offsets]
-    return expected
-
-
-@pytest.mark.parametrize("padding", [0, 5])
-@pytest.mark.parametrize("size", SIZES)
-@pytest.mark.parametrize("encoding", BYTES)
-def test_8_bit_pixels_are_picked_from_the_right_bytes(encoding, size, padding):
-    offsets, pixel_bytes = BYTES[encoding]
-    message = make_message(encoding, *size, size[1] * pixel_bytes, padding=padding)
-    expected = picked_bytes(message, offsets, pixel_bytes, 0)
-    np.testing.assert_array_equal(image_msg.to_bgr(message), expected)
-
-
-@pytest.mark.parametrize("bigendian", [0, 1])
-@pytest.mark.parametrize("size", SIZES)
-@pytest.mark.parametrize("encoding", HIGH_BYTES)
-@pytest.mark.usefixtures("no_cv_bridge")
-def test_of_16_bit_samples_the_high_byte_is_kept_in_either_byte_order(encoding, size, bigendian):
-    offsets, pixel_bytes = HIGH_BYTES[encoding]
-    message = make_message(encoding, *size, size[1] * pixel_bytes, padding=3, bigendian=bigendian)
-    expected = picked_bytes(message, offsets, pixel_bytes, 0 if bigendian else 1)
-    np.testing.assert_array_equal(image_msg.to_bgr(message), expected)
 
 
 def test_bgr8_is_a_view_of_the_data():
@@ -94,69 +46,6 @@ def test_bgr8_is_a_view_of_the_data():
     image = image_msg.to_bgr(message)
     message.data[message.step + 3] ^= 255
     assert image[1, 1, 0] == message.data[message.step + 3]
-
-
-def yuv_to_bgr(y, u, v):
-    """ITU-R BT.601, studio range; luma below black is black."""
-    luma = 1.164 * max(0, y - 16)
-    blue = luma + 2.018 * (u - 128)
-    green = luma - 0.813 * (v - 128) - 0.391 * (u - 128)
-    red = luma + 1.596 * (v - 128)
-    return np.clip(np.round([blue, green, red]), 0, 255)
-
-
-@pytest.mark.parametrize("size", SIZES)
-@pytest.mark.parametrize("encoding", ["yuv422", "uyvy", "yuv422_yuy2", "yuyv"])
-@pytest.mark.usefixtures("no_cv_bridge")
-def test_yuv422_follows_bt601_for_even_and_odd_widths(encoding, size):
-    height, width = size
-    luma_at, chroma_at = (1, 0) if encoding in ("yuv422", "uyvy") else (0, 1)
-    message = make_message(encoding, height, width, 2 * (width + width % 2), padding=6)
-    image = image_msg.to_bgr(message)
-    assert image.shape == (height, width, 3)
-    for y in range(height):
-        for x in range(width):
-            pair = y * message.step + 4 * (x // 2)
-            expected = yuv_to_bgr(
-                message.data[y * message.step + 2 * x + luma_at],
-                message.data[pair + chroma_at],
-                message.data[pair + chroma_at + 2],
-            )
-            np.testing.assert_allclose(image[y, x], expected, atol=2)
-
-
-@pytest.mark.parametrize("size", SIZES)
-@pytest.mark.parametrize("encoding", ["nv12", "nv21"])
-@pytest.mark.usefixtures("no_cv_bridge")
-def test_nv12_follows_bt601_for_even_and_odd_sizes(encoding, size):
-    height, width = size
-    message = make_message(
-        encoding, height, width, width + width % 2, height + (height + 1) // 2, padding=4
-    )
-    image = image_msg.to_bgr(message)
-    assert image.shape == (height, width, 3)
-    for y in range(height):
-        for x in range(width):
-            pair = (height + y // 2) * message.step + 2 * (x // 2)
-            u, v = message.data[pair], message.data[pair + 1]
-            u, v = (u, v) if encoding == "nv12" else (v, u)
-            expected = yuv_to_bgr(message.data[y * message.step + x], u, v)
-            np.testing.assert_allclose(image[y, x], expected, atol=2)
-
-
-@pytest.mark.parametrize("bits", [8, 16])
-@pytest.mark.parametrize("pattern", ["rggb", "bggr", "gbrg", "grbg"])
-@pytest.mark.usefixtures("no_cv_bridge")
-def test_a_bayer_pixel_keeps_the_colour_that_its_pattern_names(pattern, bits):
-    message = make_message(f"bayer_{pattern}{bits}", 9, 11, 11 * bits // 8, padding=2)
-    image = image_msg.to_bgr(message)
-    assert image.shape == (9, 11, 3)
-    # The interior only: at the border the demosaicing repeats its neighbours.
-    for y in range(1, 8):
-        for x in range(1, 10):
-            channel = "bgr".index(pattern[2 * (y % 2) + x % 2])
-            at = y * message.step + x * bits // 8 + (1 if bits == 16 else 0)
-            assert image[y, x, channel] == message.data[at]
 
 
 @pytest.mark.parametrize(

@@ -9,16 +9,17 @@ import pytest
 from contextnet_ros.files import UserError
 from contextnet_ros.labels import CAMVID, CITYSCAPES, ClassTable
 from contextnet_ros.ros.bag_make import write_classes
-from contextnet_ros.ros.label_score import Truth, score_labels
+from contextnet_ros.ros.label_score import Truth, made_truth, open_truth, score_labels
 
 SKY, ROAD, CAR = (CAMVID.names.index(name) for name in ("sky", "road", "car"))
 
 
 def truth_folder(folder: Path, table: ClassTable, **labels: np.ndarray) -> Truth:
+    folder.mkdir(exist_ok=True)
     write_classes(folder, table)
     for name, label in labels.items():
         cv2.imwrite(str(folder / f"{name}.png"), label)
-    return Truth(folder)
+    return made_truth(folder)
 
 
 def halves(left: int, right: int) -> np.ndarray:
@@ -49,10 +50,53 @@ def test_cityscapes_ids_on_either_side_are_brought_to_camvids(tmp_path: Path) ->
     score = score_labels(camvid_labels, {1: "a"}, truth, CAMVID)
     assert score["iou_percent"]["car"] == 100
     assert score["scored_pixels"] == 16
-    city_labels = [(1, halves(rider, rider))]
-    score = score_labels(city_labels, {1: "a"}, truth, CITYSCAPES)
+    # Labels of other ids under the same truth: a rider is CamVid's bicyclist.
+    camvid_truth = truth_folder(tmp_path / "camvid", CAMVID, a=halves(CAR, 255))
+    score = score_labels([(1, halves(rider, rider))], {1: "a"}, camvid_truth, CITYSCAPES)
     assert score["iou_percent"]["bicyclist"] == 0
     assert score["iou_percent"]["car"] == 0
+
+
+def test_cityscapes_against_itself_is_scored_in_its_19_classes_and_7_categories(
+    tmp_path: Path,
+) -> None:
+    road, sidewalk, car = (CITYSCAPES.names.index(name) for name in ("road", "sidewalk", "car"))
+    city = tmp_path / "gtFine" / "val" / "ulm"
+    city.mkdir(parents=True)
+    # Label ids, as Cityscapes' files hold them: 7 is road, 26 car, 5 (dynamic) is not scored.
+    cv2.imwrite(str(city / "ulm_000_gtFine_labelIds.png"), halves(7, 26))
+    cv2.imwrite(str(city / "ulm_001_gtFine_labelIds.png"), halves(7, 5))
+    truth = open_truth(tmp_path, CITYSCAPES)
+    labels = [(1, halves(sidewalk, car)), (2, halves(road, car))]
+    score = score_labels(labels, {1: "ulm_000", 2: "ulm_001"}, truth, CITYSCAPES)
+    assert score["classes"] == "cityscapes"
+    assert score["iou_percent"]["road"] == 50
+    assert score["iou_percent"]["sidewalk"] == 0
+    assert score["iou_percent"]["car"] == 100
+    assert score["miou_percent"] == 50
+    assert score["category_iou_percent"]["flat"] == 100
+    assert score["category_miou_percent"] == 100
+
+
+def test_camvid_and_bare_masks_are_found_by_frame_name(tmp_path: Path) -> None:
+    for folder in ("val", "valannot", "masks"):
+        (tmp_path / folder).mkdir()
+    # CamVid's 11 is unlabelled.
+    cv2.imwrite(str(tmp_path / "valannot" / "a.png"), halves(SKY, 11))
+    cv2.imwrite(str(tmp_path / "masks" / "a.png"), halves(1, 200))
+    boats = ClassTable("boats", ("boat", "water"), ((1, 2, 3), (4, 5, 6)))
+    for folder in (tmp_path, tmp_path / "val", tmp_path / "valannot"):
+        truth = open_truth(folder, boats)
+        assert truth.table == CAMVID
+        np.testing.assert_array_equal(truth.label("a"), halves(SKY, 255))
+        assert truth.label("b") is None
+    masks = open_truth(tmp_path / "masks", boats)
+    assert masks.table == boats
+    np.testing.assert_array_equal(masks.label("a"), halves(1, 255))
+    (tmp_path / "empty").mkdir()
+    for name in ("empty", "nowhere"):
+        with pytest.raises(UserError, match=name):
+            open_truth(tmp_path / name, boats)
 
 
 def test_what_cannot_be_scored_is_refused(tmp_path: Path) -> None:
@@ -63,4 +107,4 @@ def test_what_cannot_be_scored_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="differ in size"):
         score_labels([(1, np.zeros((2, 2), np.uint8))], {1: "a"}, truth, CAMVID)
     with pytest.raises(UserError, match=r"classes\.json"):
-        Truth(tmp_path / "elsewhere")
+        made_truth(tmp_path / "elsewhere")

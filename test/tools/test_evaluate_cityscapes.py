@@ -14,8 +14,8 @@ import torch
 from contextnet_ros.labels import CAMVID, CITYSCAPES, CITYSCAPES_LABEL_IDS, ClassTable
 from contextnet_ros.network import ContextNet, WeightHeader, save_weights
 from contextnet_ros.tools import evaluate
-from contextnet_ros.tools.score_pictures import confusion_picture
 from contextnet_ros.training.datasets import GeneratedScenes
+from contextnet_ros.training.score_pictures import confusion_picture
 from contextnet_ros.training.scoring import ConfusionMatrix
 
 

@@ -42,6 +42,10 @@ def test_same_arguments_give_the_same_bytes_in_another_process() -> None:
     assert there.stdout.strip() == hashlib.sha256(data).hexdigest()
 
 
+def test_a_house_narrower_than_its_chimneys_margin_is_drawn() -> None:
+    assert render_frame(353, 3, 72, 104).label.shape == (72, 104)
+
+
 def test_different_seeds_give_different_streets(streets: list[SceneFrame]) -> None:
     labels = [frame.label for frame in streets]
     for first in range(len(labels)):

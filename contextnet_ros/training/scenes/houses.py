@@ -43,7 +43,8 @@ def draw_building(stage: Stage, house: Building) -> None:
         stage.sheet(tiles, corners, BUILDING,
                     (-0.6 * side, 0.8, 0.0))  # fmt: skip
         if rng.random() < 0.7:
-            _chimney(stage, ridge_x, ridge_y, float(rng.uniform(s0 + 0.5, s1 - 0.5)), tone)
+            edge = min(0.5, (s1 - s0) / 2)
+            _chimney(stage, ridge_x, ridge_y, float(rng.uniform(s0 + edge, s1 - edge)), tone)
     elif rng.random() < 0.5:
         top = height + 2.0
         near = front + side * 2.5

@@ -1,0 +1,64 @@
+"""Mixed precision: the network in 16 bits, weights, losses and optimizer in 32."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+from torch.optim import Optimizer
+
+PRECISIONS = {
+    "float32": torch.float32,
+    "bfloat16": torch.bfloat16,
+    "float16": torch.float16,
+}
+
+
+class Precision:
+    """Autocast of one precision on a device, and the scaling of gradients that float16 needs.
+
+    "auto" is float32 on a CPU; on a GPU bfloat16 where the GPU has it, else float16.
+    """
+
+    def __init__(self, name: str, device: torch.device) -> None:
+        self.name = _resolved(name, device)
+        self._device = device
+        # Small gradients would be zero in float16; bfloat16 has the exponents of float32.
+        self._scaler = torch.amp.GradScaler(device.type, enabled=self.name == "float16")
+
+    def autocast(self) -> torch.autocast:
+        """The context that the network runs in; losses are computed outside, in float32."""
+        return torch.autocast(
+            self._device.type, dtype=PRECISIONS[self.name], enabled=self.name != "float32"
+        )
+
+    def step(
+        self, loss: torch.Tensor, model: nn.Module, optimizer: Optimizer, clip: float | None
+    ) -> None:
+        """One step down the gradient of `loss`, whose norm is at most `clip` where that is given.
+
+        A float16 step whose gradients overflow is left out, and the next one scaled by less.
+        """
+        optimizer.zero_grad(set_to_none=True)
+        self._scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+        if clip is not None:
+            self._scaler.unscale_(optimizer)
+            torch.nn.utils.clip_grad_norm_(model.parameters(), clip)
+        self._scaler.step(optimizer)
+        self._scaler.update()
+
+    def state_dict(self) -> dict[str, float | int]:
+        """What a resumed run needs; empty where nothing is scaled."""
+        return dict(self._scaler.state_dict())
+
+    def load_state_dict(self, state: dict[str, float | int]) -> None:
+        """Take over what `state_dict` gave."""
+        self._scaler.load_state_dict(state)
+
+
+def _resolved(name: str, device: torch.device) -> str:
+    if name != "auto":
+        return name
+    if device.type != "cuda":
+        return "float32"
+    # Older GPUs emulate bfloat16, slower than float32.
+    return "bfloat16" if torch.cuda.get_device_capability(device) >= (8, 0) else "float16"

@@ -1,0 +1,77 @@
+"""Values of recipes, as YAML gives them: of the wanted type, or refused in one line."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Collection
+from typing import Any
+
+from contextnet_ros.files import UserError
+
+
+def refuse_unknown(data: dict[str, Any], known: set[str], where: str) -> None:
+    """Raise UserError for a key that is not known, with the nearest one that is."""
+    for key in data:
+        if key not in known:
+            near = difflib.get_close_matches(key, known, 1)
+            hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(sorted(known))}"
+            raise UserError(f"{where} key {key!r} is unknown; {hint}")
+
+
+def entries(key: str, value: Any) -> tuple[dict[str, Any], ...]:
+    """A list of data sets; raises UserError if it is none."""
+    if not isinstance(value, (list, tuple)) or not all(isinstance(e, dict) for e in value):
+        raise UserError(f"{key} is {value!r}; give a list of mappings with a key `data`")
+    return tuple(dict(entry) for entry in value)
+
+
+def texts(key: str, value: Any) -> tuple[str, ...]:
+    """A text or a list of them; raises UserError if it is neither."""
+    found = [value] if isinstance(value, str) else value
+    if not isinstance(found, (list, tuple)) or not all(isinstance(text, str) for text in found):
+        raise UserError(f"{key} is {value!r}; give a list of names or paths")
+    return tuple(found)
+
+
+def pair(name: str, value: Any, kind: type) -> tuple[Any, Any]:
+    """Two numbers; raises UserError if it is none."""
+    if not isinstance(value, (list, tuple)) or len(value) != 2:
+        raise UserError(f"{name} is {value!r}; give two numbers, as [384, 512]")
+    return number(name, value[0], kind), number(name, value[1], kind)
+
+
+def number(name: str, value: Any, kind: type) -> Any:
+    """`value` as an int or a float; raises UserError if it is none."""
+    # YAML 1.1 takes 2e-3 for text, whatever its writer meant.
+    try:
+        result = None if isinstance(value, bool) else kind(value)
+    except (TypeError, ValueError):
+        result = None
+    if result is None or (kind is int and result != float(value)):
+        raise UserError(
+            f"{name} is {value!r}; give {'a whole number' if kind is int else 'a number'}"
+        )
+    return result
+
+
+def typed(
+    data: dict[str, Any],
+    defaults: Any,
+    optional_texts: Collection[str] = (),
+    optional_numbers: Collection[str] = (),
+) -> dict[str, Any]:
+    """`data` with every number of the type that its default has; those in `optional_*` may be None.
+
+    Raises UserError for a value of another type.
+    """
+    result = dict(data)
+    for key, value in data.items():
+        default = getattr(defaults, key)
+        optional = (*optional_texts, *optional_numbers)
+        if isinstance(default, bool) or (value is None and key in optional):
+            continue
+        if isinstance(default, (int, float)) or key in optional_numbers:
+            result[key] = number(key, value, int if isinstance(default, int) else float)
+        elif isinstance(default, str) and not isinstance(value, str):
+            raise UserError(f"{key} is {value!r}; give a text")
+    return result

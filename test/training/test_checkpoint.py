@@ -1,0 +1,66 @@
+"""Checkpoints: what a full disk and another network are told, and what survives."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+import pytest
+import torch
+
+from contextnet_ros.files import UserError
+from contextnet_ros.training.checkpoint import (
+    CHECKPOINT_NAME,
+    load_checkpoint,
+    save_checkpoint,
+)
+from contextnet_ros.training.recipe import Recipe
+
+RECIPE = Recipe.from_dict(
+    {"train": [{"data": "generated", "first_seed": 0, "num_scenes": 1, "share": 1}]}
+)
+
+
+def test_a_full_disk_is_one_line_and_the_old_checkpoint_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not Path("/dev/full").exists():
+        pytest.skip("needs /dev/full, the disk that is always full")
+    state = {"recipe": RECIPE.to_dict(), "step": 7, "model": torch.arange(100_000)}
+    save_checkpoint(tmp_path, state)
+    before = (tmp_path / CHECKPOINT_NAME).read_bytes()
+
+    def on_a_full_disk(prefix: str, suffix: str, dir: Path) -> tuple[int, str]:
+        path = Path(dir) / f"{prefix}full{suffix}"
+        path.symlink_to("/dev/full")
+        return os.open(path, os.O_WRONLY), str(path)
+
+    monkeypatch.setattr(tempfile, "mkstemp", on_a_full_disk)
+    with pytest.raises(UserError, match=r"cannot write .*checkpoint\.pt: No space left") as caught:
+        save_checkpoint(tmp_path, {**state, "step": 8})
+    assert "\n" not in str(caught.value)
+    assert (tmp_path / CHECKPOINT_NAME).read_bytes() == before
+    assert [path.name for path in tmp_path.iterdir()] == [CHECKPOINT_NAME]
+    found = load_checkpoint(tmp_path, RECIPE)
+    assert found is not None
+    assert found["step"] == 7
+
+
+@pytest.mark.parametrize(
+    ("setting", "key"),
+    [
+        ("variant=cn12", "variant"),
+        ("width=2", "width"),
+        ("precision=bfloat16", "precision"),
+        ("teacher=[a.safetensors]", "teacher"),
+    ],
+)
+def test_a_checkpoint_of_another_network_or_loss_is_refused(
+    tmp_path: Path, setting: str, key: str
+) -> None:
+    save_checkpoint(tmp_path, {"recipe": RECIPE.to_dict(), "step": 1})
+    other = RECIPE.with_settings([setting])
+    with pytest.raises(UserError, match=rf"another recipe \(different: {key}\).*-o") as caught:
+        load_checkpoint(tmp_path, other)
+    assert "\n" not in str(caught.value)

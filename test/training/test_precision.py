@@ -1,0 +1,84 @@
+"""Mixed precision: what each name means on a device, and the scaling of gradients."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from contextnet_ros.training.precision import Precision
+
+CPU = torch.device("cpu")
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "capability", "expected"),
+    [
+        ("auto", "cpu", (0, 0), "float32"),
+        ("auto", "cuda", (7, 5), "float16"),
+        ("auto", "cuda", (8, 0), "bfloat16"),
+        ("float32", "cuda", (9, 0), "float32"),
+    ],
+)
+def test_auto_is_what_the_device_is_good_at(
+    name: str,
+    kind: str,
+    capability: tuple[int, int],
+    expected: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: capability)
+    # No GPU is touched: the scaler takes one only with the first gradient.
+    monkeypatch.setattr(torch.amp, "GradScaler", lambda *_args, **_options: None)
+    assert Precision(name, torch.device(kind)).name == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "dtype"),
+    [("float32", torch.float32), ("bfloat16", torch.bfloat16), ("float16", torch.float16)],
+)
+def test_the_network_runs_in_the_precision_and_its_weights_stay_in_float32(
+    name: str, dtype: torch.dtype
+) -> None:
+    torch.manual_seed(0)
+    layer = torch.nn.Linear(4, 2, bias=False)
+    optimizer = torch.optim.SGD(layer.parameters(), lr=0.1)
+    precision = Precision(name, CPU)
+    before, inputs = layer.weight.detach().clone(), torch.randn(3, 4)
+    with precision.autocast():
+        outputs = layer(inputs)
+    assert outputs.dtype == dtype
+    precision.step(outputs.float().mean(), layer, optimizer, None)
+    assert layer.weight.dtype == torch.float32
+    # The gradient of a mean over 3 x 2 outputs, unscaled.
+    expected = before - 0.1 * inputs.sum(0) / 6
+    torch.testing.assert_close(layer.weight.detach(), expected, atol=2e-3, rtol=0)
+
+
+def test_a_float16_step_that_overflows_is_left_out_and_the_next_is_scaled_by_less() -> None:
+    layer = torch.nn.Linear(1, 1, bias=False)
+    optimizer = torch.optim.SGD(layer.parameters(), lr=1.0)
+    precision = Precision("float16", CPU)
+    before = layer.weight.detach().clone()
+    precision.step(layer.weight.sum() * 1e38, layer, optimizer, None)
+    assert torch.equal(layer.weight.detach(), before)
+    assert precision.state_dict()["scale"] == 2.0**15
+    precision.step(layer.weight.sum() * 2, layer, optimizer, None)
+    torch.testing.assert_close(layer.weight.detach(), before - 2)
+
+
+def test_gradients_are_clipped_after_their_scale_is_taken_out() -> None:
+    layer = torch.nn.Linear(1, 1, bias=False)
+    optimizer = torch.optim.SGD(layer.parameters(), lr=1.0)
+    before = layer.weight.detach().clone()
+    Precision("float16", CPU).step(layer.weight.sum() * 7, layer, optimizer, 0.5)
+    torch.testing.assert_close(layer.weight.detach(), before - 0.5, atol=1e-5, rtol=0)
+
+
+def test_the_scale_goes_on_where_it_stood() -> None:
+    first, second = Precision("float16", CPU), Precision("float16", CPU)
+    layer = torch.nn.Linear(1, 1)
+    optimizer = torch.optim.SGD(layer.parameters(), lr=1.0)
+    first.step(layer.weight.sum() * 1e38, layer, optimizer, None)
+    second.load_state_dict(first.state_dict())
+    assert second.state_dict() == first.state_dict()
+    Precision("float32", CPU).load_state_dict({})
