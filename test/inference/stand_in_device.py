@@ -36,7 +36,7 @@ class StandInEvent:
         return self._reached
 
     def synchronize(self):
-        if not self._reached.wait(20):
+        if not self._reached.wait(120):
             raise AssertionError("the host waits for what never comes")
         self._device.check()
 
@@ -82,7 +82,7 @@ class StandInStream:
 
     def wait(self, event):
         reached = event.current()
-        self._todo.put(("wait", lambda: reached.wait(20)))
+        self._todo.put(("wait", lambda: reached.wait(120)))
 
 
 class StandInDevice:

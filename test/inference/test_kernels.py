@@ -188,7 +188,7 @@ def test_the_whole_way_with_kernels_is_the_plain_one(network, header, make_frame
     for module in (found, None):
         options = "float32", 1, NetworkSize(), OverlayBlender(CAMVID)
         segmenter = DeviceSegmenter(StandInDevice(), network, header, *options, module)
-        results.append(segmenter.segment(make_frame(24, 40), OUTPUTS))
+        results.append(segmenter.segment(make_frame(16, 24), OUTPUTS))
     with_kernels, plain = results
     assert (with_kernels.label == plain.label).mean() > 0.995
     same = with_kernels.label == plain.label

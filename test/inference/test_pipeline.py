@@ -80,6 +80,17 @@ def test_frames_may_be_written_again_as_soon_as_they_are_taken():
     assert labels == [255 - i for i in range(12)]
 
 
+@pytest.mark.parametrize("kind", ["copy", "run"])
+def test_a_slot_is_used_again_only_when_its_frame_has_left_it(kind):
+    pipeline, _ = make_pipeline(StandInDevice({kind: itertools.repeat(0.005)}), slots=2)
+    given = frames(7)
+    jobs = [pipeline.submit(frame, ("label", "overlay"), i) for i, frame in enumerate(given)]
+    for job, frame in zip(jobs, given, strict=True):
+        job.finish()
+        expect(job.result(), frame)
+        np.testing.assert_array_equal(job.result().overlay, frame)
+
+
 def test_at_most_as_many_frames_are_in_flight_as_there_are_slots():
     pipeline, _ = make_pipeline(slots=3)
     taken = []
@@ -265,6 +276,7 @@ def test_a_failed_device_never_gives_a_label_again():
     device.error = ValueError("an illegal memory access was encountered")
     jobs.append(pipeline.submit(given[3], ("label",)))
     device.error = None  # Whatever it says later.
+    launched = len(device.launches)
     jobs.append(pipeline.submit(given[4], ("label",)))
     for job in jobs:
         job.finish()
@@ -273,6 +285,7 @@ def test_a_failed_device_never_gives_a_label_again():
         assert "\n" not in str(error.value)
     with pytest.raises(DeviceError, match=r"illegal memory access.*process"):
         pipeline.segment(given[0], ("label",))
+    assert len(device.launches) == launched
 
 
 def test_a_kernel_that_fails_while_it_runs_fails_its_frame():
