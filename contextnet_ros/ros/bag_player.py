@@ -174,6 +174,7 @@ def _serve(player: BagPlayer, options: argparse.Namespace) -> Played | None:
         if words[:1] == ["probe"]:
             emit("probed", times_ms=player.probe(int(words[1]), options.label_topic))
         elif words[:1] in (["play"], ["replay"]):
+            emit("playing")
             played = play(
                 _turns(player, words),
                 player.publish,

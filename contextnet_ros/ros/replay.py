@@ -164,7 +164,8 @@ class Session:
         before = self._standing or self._settled(time.monotonic_ns())
         self.arrivals, self.overlays, self.timings = [], set(), {}
         self._command(self.recorder, "started", 10.0, "start" if record else "watch")
-        self.player.send(*words)
+        # ros2 bag play takes seconds to start and to be resumed; only then does the play begin.
+        self._command(self.player, "playing", _START_S, *words)
         played = self._wait(self.player, "played", lasts_s + _SETTLE_S)
         reached = int(before["received"]) + len(played["sent"])
         after = self._standing = self._settled(time.monotonic_ns(), reached)
