@@ -44,16 +44,19 @@ setup(
         *shared("launch"),
         *shared("config"),
         *shared("models"),
+        *shared("docs"),
     ],
     entry_points={
         "console_scripts": [
             "segment_node = contextnet_ros.ros.segment_node:main",
+            "contextnet-bag-benchmark = contextnet_ros.ros.bag_benchmark:main",
             "contextnet-bag-make = contextnet_ros.ros.bag_make:main",
             "contextnet-bench = contextnet_ros.tools.bench:main",
             "contextnet-eval = contextnet_ros.tools.evaluate:main",
             "contextnet-export = contextnet_ros.tools.export:main",
             "contextnet-prune = contextnet_ros.tools.prune:main",
             "contextnet-segment = contextnet_ros.tools.segment:main",
+            "contextnet-study = contextnet_ros.tools.study:main",
             "contextnet-train = contextnet_ros.tools.train:main",
         ]
     },

@@ -1,31 +1,50 @@
-"""Start the segmentation node on a camera topic.
+"""Start the segmentation node on one camera topic, or on several.
 
 ros2 launch contextnet_ros segment.launch.py image:=/camera/image_raw
 ros2 launch contextnet_ros segment.launch.py image:=/camera/image_raw rviz:=true
+ros2 launch contextnet_ros segment.launch.py cameras:=front,left image:=/{camera}/image_raw
 ros2 launch contextnet_ros segment.launch.py --show-args
 """
 
-import os
 from pathlib import Path
 
-from ament_index_python.packages import PackageNotFoundError, get_package_prefix
 from launch import LaunchContext, LaunchDescription, LaunchDescriptionEntity
-from launch.actions import DeclareLaunchArgument, OpaqueFunction, SetEnvironmentVariable
+from launch.actions import (
+    DeclareLaunchArgument,
+    GroupAction,
+    IncludeLaunchDescription,
+    OpaqueFunction,
+    SetEnvironmentVariable,
+)
 from launch.conditions import IfCondition
+from launch.launch_description_sources import PythonLaunchDescriptionSource
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 from launch_ros.parameter_descriptions import ParameterValue
 
-CONFIG = Path(__file__).resolve().parents[1] / "config"
+from contextnet_ros.ros.dds_profiles import profile_variables
 
-# Kilted and later read the first, Humble and Jazzy the second.
-DDS_VARIABLES = ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE")
+HERE = Path(__file__).resolve().parent
+CAMERA = "{camera}"
 
 ARGUMENTS = (
     DeclareLaunchArgument(
         "image",
-        default_value="image",
-        description="Topic of the camera images (sensor_msgs/Image), as /camera/image_raw.",
+        default_value="",
+        description="Topic of the camera images (sensor_msgs/Image), as /camera/image_raw. With "
+        f"`cameras`, {CAMERA} in it stands for each name. Empty: image, or {CAMERA}/image.",
+    ),
+    DeclareLaunchArgument(
+        "cameras",
+        default_value="",
+        description="Names of several cameras for the one network, as front,left,right: front is "
+        "answered on ~/front/label. Empty: one camera, answered on ~/label.",
+    ),
+    DeclareLaunchArgument(
+        "image_transport",
+        default_value="",
+        description="raw, or compressed for the topic `image` + /compressed. "
+        "Empty: as params_file says.",
     ),
     DeclareLaunchArgument(
         "model",
@@ -41,57 +60,96 @@ ARGUMENTS = (
     ),
     DeclareLaunchArgument(
         "params_file",
-        default_value=str(CONFIG / "segment.yaml"),
+        default_value=str(HERE.parent / "config" / "segment.yaml"),
         description="YAML file with the node's parameters.",
     ),
     DeclareLaunchArgument(
         "namespace",
         default_value="",
-        description="Namespace of the node: with front, labels are on /front/segmenter/label.",
+        description="Namespace of the node: with robot1, labels are on /robot1/segmenter/label.",
+    ),
+    DeclareLaunchArgument(
+        "autostart",
+        default_value="",
+        choices=["", "true", "false"],
+        description="Whether the node configures and activates itself; false leaves that to a "
+        "lifecycle manager. Empty: as params_file says.",
+    ),
+    DeclareLaunchArgument(
+        "use_sim_time",
+        default_value="",
+        choices=["", "true", "false"],
+        description="Whether time comes from /clock. Empty: as params_file says.",
     ),
     DeclareLaunchArgument(
         "rviz",
         default_value="false",
         choices=["true", "false"],
-        description="Whether to start RViz with the camera, the overlay and the label.",
+        description="Whether to start RViz (view.launch.py) on the camera, or the first of them.",
     ),
     DeclareLaunchArgument(
         "dds_profile",
-        default_value=str(CONFIG / "dds" / "fastdds.xml"),
-        description="Fast DDS profile for large images, used unless "
-        f"{' or '.join(DDS_VARIABLES)} is set already; the camera's process needs it too. "
-        "none: Fast DDS's own settings.",
+        default_value="auto",
+        description="Settings for large images, which the camera's process needs too: auto (those "
+        "in config/dds for the middleware in use), fastdds, cyclonedds, zenoh, the path of a "
+        "file, or none. Where the variable of such a file is set already, it is left alone.",
     ),
 )
 
 
+def given(context: LaunchContext, name: str) -> str:
+    """An argument's value."""
+    return LaunchConfiguration(name).perform(context)
+
+
+def cameras(context: LaunchContext) -> list[str]:
+    """Names of the cameras; none for the one camera without a name."""
+    return [name.strip() for name in given(context, "cameras").split(",") if name.strip()]
+
+
+def image_topics(context: LaunchContext) -> dict[str, str]:
+    """The node's topic to the camera's, where `image` was given."""
+    image, names = given(context, "image"), cameras(context)
+    if not image:
+        return {}
+    if not names:
+        return {"image": image}
+    if CAMERA not in image:
+        raise RuntimeError(
+            f"image:={image} is one topic for the cameras {', '.join(names)}: write {CAMERA} where "
+            "the name stands, as in image:=/{camera}/image_raw"
+        )
+    return {f"{name}/image": image.replace(CAMERA, name) for name in names}
+
+
 def set_dds_profile(context: LaunchContext) -> list[LaunchDescriptionEntity]:
-    """Set both variables of the profile, unless the user has set one or wants none."""
-    profile = LaunchConfiguration("dds_profile").perform(context)
-    if profile in ("", "none") or any(map(context.environment.get, DDS_VARIABLES)):
-        return []
-    if not Path(profile).is_file():
-        raise FileNotFoundError(f"dds_profile:={profile} does not exist: give its path, or none")
-    return [SetEnvironmentVariable(name, profile) for name in DDS_VARIABLES]
+    """The variables of the profile, unless the user has set one or wants none."""
+    variables = profile_variables(given(context, "dds_profile"), context.environment)
+    return [SetEnvironmentVariable(name, value) for name, value in variables.items()]
 
 
 def start_segmenter(context: LaunchContext) -> list[LaunchDescriptionEntity]:
     """The node, with the arguments that were given over the parameter file."""
-    params_file = LaunchConfiguration("params_file").perform(context)
+    params_file = given(context, "params_file")
     if not Path(params_file).is_file():
         # launch_ros only warns, and the node would run with its defaults.
         raise FileNotFoundError(f"params_file:={params_file} does not exist: give its path")
-    given = {name: LaunchConfiguration(name).perform(context) for name in ("model", "device")}
+    texts = {name: given(context, name) for name in ("model", "device", "image_transport")}
+    switches = {name: given(context, name) for name in ("autostart", "use_sim_time")}
+    parameters: dict[str, object] = {
+        # As text, or a model named 11 would be taken for a number.
+        **{name: ParameterValue(text, value_type=str) for name, text in texts.items() if text},
+        **{name: text == "true" for name, text in switches.items() if text},
+    }
+    if cameras(context):
+        parameters["cameras"] = cameras(context)
     return [
         Node(
             package="contextnet_ros",
             executable="segment_node",
             namespace=LaunchConfiguration("namespace"),
-            parameters=[
-                params_file,
-                {n: ParameterValue(value, value_type=str) for n, value in given.items() if value},
-            ],
-            remappings=[("image", LaunchConfiguration("image"))],
+            parameters=[params_file, parameters],
+            remappings=list(image_topics(context).items()),
             output="screen",
             emulate_tty=True,
         )
@@ -99,30 +157,19 @@ def start_segmenter(context: LaunchContext) -> list[LaunchDescriptionEntity]:
 
 
 def start_rviz(context: LaunchContext) -> list[LaunchDescriptionEntity]:
-    """RViz, its three fixed topics mapped to those of this launch."""
-    try:
-        get_package_prefix("rviz2")
-    except PackageNotFoundError as error:
-        raise RuntimeError(
-            "rviz:=true needs RViz 2, which is not installed: "
-            f"apt install ros-{os.environ.get('ROS_DISTRO', 'DISTRO')}-rviz2"
-        ) from error
-    namespace = LaunchConfiguration("namespace").perform(context).strip("/")
-    image = LaunchConfiguration("image").perform(context)
-    prefix = f"/{namespace}" if namespace else ""
-    return [
-        Node(
-            package="rviz2",
-            executable="rviz2",
-            arguments=["-d", str(CONFIG / "segment.rviz")],
-            remappings=[
-                ("/image", image if image.startswith("/") else f"{prefix}/{image}"),
-                ("/segmenter/overlay", f"{prefix}/segmenter/overlay"),
-                ("/segmenter/label", f"{prefix}/segmenter/label"),
-            ],
-            output="screen",
-        )
-    ]
+    """view.launch.py on what this launch segments."""
+    names, topics = cameras(context), image_topics(context)
+    camera = names[0] if names else ""
+    topic = f"{camera}/image" if camera else "image"
+    arguments = {
+        "namespace": given(context, "namespace"),
+        "camera": camera,
+        "image": topics.get(topic, topic),
+        "use_sim_time": given(context, "use_sim_time") or "false",
+    }
+    view = PythonLaunchDescriptionSource(str(HERE / "view.launch.py"))
+    # In a group, so that its arguments don't become those of the node.
+    return [GroupAction([IncludeLaunchDescription(view, launch_arguments=arguments.items())])]
 
 
 def generate_launch_description() -> LaunchDescription:

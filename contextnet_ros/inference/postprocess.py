@@ -17,9 +17,7 @@ from contextnet_ros.network.variants import STRIDE
 class Postprocessor:
     """Upsample the logits of frames of one size: exact and sparse on the CPU, dense on a GPU."""
 
-    def __init__(
-        self, height: int, width: int, preprocessor: Resizer, team: Team = ALONE
-    ) -> None:
+    def __init__(self, height: int, width: int, preprocessor: Resizer, team: Team = ALONE) -> None:
         self._team = team
         self.rows = Axis.between(
             height, preprocessor.network_height, preprocessor.padded_height // STRIDE
@@ -31,7 +29,7 @@ class Postprocessor:
     def label(self, logits: torch.Tensor) -> npt.NDArray[np.uint8]:
         """Return the class of the largest interpolated logit, uint8 (H, W), of logits (C, h, w)."""
         if logits.device.type == "cpu":
-            return upsample_argmax(_on_host(logits), self.rows, self.columns, self._team)
+            return upsample_argmax(_on_host(logits), self.rows, self.columns)
         dense = interpolate(logits, self.rows, self.columns)
         return np.asarray(dense.argmax(0).to(torch.uint8).cpu().numpy())
 

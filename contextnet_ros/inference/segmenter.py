@@ -89,7 +89,7 @@ class Segmenter:
             choose_threads(num_threads),
         )
         self._team = Team(self._backend.num_threads)
-        self._blender = OverlayBlender(header.table, overlay_opacity)
+        self._blender = OverlayBlender(header.table, overlay_opacity, self._team)
         self._plans: OrderedDict[tuple[int, int], _Plan] = OrderedDict()
         self._lock = threading.Lock()
 
@@ -148,7 +148,7 @@ class Segmenter:
 
     @overlay_opacity.setter
     def overlay_opacity(self, opacity: float) -> None:
-        self._blender = OverlayBlender(self.header.table, opacity)
+        self._blender = OverlayBlender(self.header.table, opacity, self._team)
 
     def __call__(
         self, image: npt.NDArray[np.uint8], outputs: Sequence[str] | None = None

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
+from itertools import pairwise
 
 
 class Team:
@@ -12,17 +13,21 @@ class Team:
     def __init__(self, num_threads: int) -> None:
         self._number = num_threads
         # The caller takes a part itself.
-        self._pool = ThreadPoolExecutor(num_threads - 1, "rows") if num_threads > 1 else None
+        self._others = ThreadPoolExecutor(max(1, num_threads - 1), "rows")
 
     def share_out(self, rows: int, work: Callable[[slice], None]) -> None:
-        """Call `work` with parts of `range(rows)`, all at once, and wait; raises what it raises."""
-        if self._pool is None:
-            work(slice(0, rows))
-            return
-        edges = [rows * part // self._number for part in range(self._number + 1)]
-        first, *others = (slice(*edge) for edge in zip(edges, edges[1:], strict=False))
-        futures = [self._pool.submit(work, part) for part in others if part.start < part.stop]
-        work(first)
+        """Call `work` with parts of `range(rows)`, none empty, all at once, and wait; raises what
+        it raises."""
+        number = max(1, min(self._number, rows))
+        edges = [rows * part // number for part in range(number + 1)]
+        *others, own = (slice(*edge) for edge in pairwise(edges))
+        futures = [self._others.submit(work, part) for part in others]
+        try:
+            if rows:
+                work(own)
+        finally:
+            # Nobody writes into the caller's arrays once it goes on.
+            wait(futures)
         for future in futures:
             future.result()
 

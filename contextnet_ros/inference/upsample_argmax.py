@@ -15,82 +15,67 @@ from itertools import product
 import numpy as np
 import numpy.typing as npt
 
-from contextnet_ros.inference.team import ALONE, Team
 from contextnet_ros.inference.upsample import Axis, FloatArray, LabelArray
 
 # Cells evaluated together: few enough that their pixels stay in the processor's cache.
 _CHUNK = 1024
+# Numbers of classes evaluated together: a group for each would be many small ones.
+_COUNTS = ((2, 2), (3, 4), (5, 255))
 
 
-def upsample_argmax(
-    logits: FloatArray, rows: Axis, columns: Axis, team: Team = ALONE
-) -> LabelArray:
+def upsample_argmax(logits: FloatArray, rows: Axis, columns: Axis) -> LabelArray:
     """Return the class of the largest interpolated logit for each frame pixel.
 
     `logits`: float32 (C, h, w), C at most 255. Returns uint8 (H, W), a new array; the lowest index
     wins a tie.
     """
-    winner = lowest_argmax(logits)
+    first, *others = _corner_winners(logits, rows, columns)
     # Every cell is given the slots of the largest one, so that all have one shape; the pixels are
     # picked last.
     slots = rows.cell_weight.shape[1], columns.cell_weight.shape[1]
-    canvas = np.empty((len(rows.cell_low), slots[0], len(columns.cell_low), slots[1]), np.uint8)
-    team.share_out(len(canvas), lambda part: _fill(canvas, logits, winner, rows, columns, part))
-    flat = canvas.reshape(len(rows.cell_low) * slots[0], -1)
-    return np.ascontiguousarray(flat[rows.pixels()][:, columns.pixels()])
-
-
-def _fill(
-    canvas: LabelArray,
-    logits: FloatArray,
-    winner: LabelArray,
-    rows: Axis,
-    columns: Axis,
-    part: slice,
-) -> None:
-    """Write the labels of some rows of cells into (cells, slots, cells, slots)."""
-    first, *others = _corner_winners(winner, rows, columns, part)
-    cells = canvas[part]
+    cells = np.empty((first.shape[0], slots[0], first.shape[1], slots[1]), np.uint8)
     # Whole rows are copied faster than cells.
-    wide = first.repeat(cells.shape[3], axis=1).reshape(len(cells), 1, *cells.shape[2:])
-    cells[:] = wide
+    cells[:] = first.repeat(slots[1], axis=1).reshape(len(first), 1, *cells.shape[2:])
 
     second = first
     for other in others:
         second = np.where(second == first, other, second)
     y, x = np.nonzero(second != first)
-    top, bottom = rows.cell_low[part][y], rows.cell_high[part][y]
+    top, bottom = rows.cell_low[y], rows.cell_high[y]
     left, right = columns.cell_low[x], columns.cell_high[x]
     flat, width = logits.reshape(len(logits), -1), logits.shape[2]
     corners = np.empty((4, len(logits), len(y)), np.float32)
-    for corner, (row, column) in enumerate(product((top, bottom), (left, right))):
-        flat.take(row * width + column, axis=1, out=corners[corner], mode="clip")
+    for corner, (row, column) in zip(corners, product((top, bottom), (left, right)), strict=True):
+        # Clipping, which finds nothing to clip, is what lets NumPy write in place.
+        flat.take(row * width + column, axis=1, out=corner, mode="clip")
     winners = first[y, x], second[y, x]
     possible = _possible_classes(corners, *winners)
     number = possible.sum(axis=0)
-    for count in np.unique(number):
-        same = np.flatnonzero(number == count)
+    for least, most in _COUNTS:
+        same = np.flatnonzero((number >= least) & (number <= most))
         for start in range(0, len(same), _CHUNK):
             chosen = same[start : start + _CHUNK]
-            if count == 2:
+            if most == 2:
                 # The two winners themselves.
                 pair = [winner[chosen] for winner in winners]
                 classes = np.stack([np.minimum(*pair), np.maximum(*pair)]).astype(np.intp)
             else:
-                classes = np.nonzero(possible[:, chosen].T)[1].reshape(len(chosen), count).T
-            evaluate = _evaluate_two if count == 2 else _evaluate
+                classes = _listed(possible[:, chosen])
+            evaluate = _evaluate_two if most == 2 else _evaluate
             label = evaluate(
                 corners.reshape(4, -1).take(classes * len(y) + chosen, axis=1),
                 classes.astype(np.uint8),
-                rows.cell_weight[part][y[chosen]].T,
+                rows.cell_weight[y[chosen]].T,
                 columns.cell_weight[x[chosen]].T,
             )
             cells[y[chosen], :, x[chosen], :] = label.transpose(2, 0, 1)
+    canvas = cells.reshape(len(cells) * slots[0], -1)
+    return np.ascontiguousarray(canvas[rows.pixels()][:, columns.pixels()])
 
 
 def decided_share(logits: FloatArray, rows: Axis, columns: Axis) -> float:
     """Return the share of the cells, 0 to 1, whose four corners have the same winner."""
-    first, *others = _corner_winners(lowest_argmax(logits), rows, columns, slice(None))
+    first, *others = _corner_winners(logits, rows, columns)
     return float(np.logical_and.reduce([other == first for other in others]).mean())
 
 
@@ -105,13 +90,11 @@ def lowest_argmax(values: FloatArray) -> LabelArray:
     return index
 
 
-def _corner_winners(
-    winner: LabelArray, rows: Axis, columns: Axis, part: slice
-) -> list[LabelArray]:
-    """Return the winning class (h, w) at each of the four corners of rows of cells, (cells,
-    cells)."""
+def _corner_winners(logits: FloatArray, rows: Axis, columns: Axis) -> list[LabelArray]:
+    """Return the winning class at each of the four corners of every cell, (cells, cells)."""
+    winner = lowest_argmax(logits)
     return [
-        winner[row[part]][:, column]
+        winner[row][:, column]
         for row in (rows.cell_low, rows.cell_high)
         for column in (columns.cell_low, columns.cell_high)
     ]
@@ -128,6 +111,15 @@ def _possible_classes(corners: FloatArray, *winners: LabelArray) -> npt.NDArray[
             beaten &= corner < corner[winner, cells]
         possible &= ~beaten
     return possible
+
+
+def _listed(possible: npt.NDArray[np.bool_]) -> npt.NDArray[np.intp]:
+    """Return the possible classes of each cell, (most of a cell, cells), in ascending order; where
+    there are fewer the last one again, which a tie with itself does not change."""
+    number = possible.sum(axis=0)
+    ascending = np.argsort(~possible, axis=0, kind="stable")
+    places = np.minimum(np.arange(number.max())[:, None], number - 1)
+    return np.take_along_axis(ascending, places, axis=0)
 
 
 def _evaluate_two(
@@ -151,13 +143,12 @@ def _evaluate(
 
     `corners`: (4, count, cells). `classes`: (count, cells). `weight_y`, `weight_x`: (slots, cells).
     """
+    rest_x = 1 - weight_x
+    top = corners[0, :, None] * rest_x + corners[1, :, None] * weight_x
+    bottom = corners[2, :, None] * rest_x + corners[3, :, None] * weight_x
     weight_y = weight_y[:, None]
-    rest_y, rest_x = 1 - weight_y, 1 - weight_x
-    values = (
-        (corner[0] * rest_x + corner[1] * weight_x) * rest_y
-        + (corner[2] * rest_x + corner[3] * weight_x) * weight_y
-        for corner in corners.swapaxes(0, 1)
-    )
+    rest_y = 1 - weight_y
+    values = (a * rest_y + b * weight_y for a, b in zip(top, bottom, strict=True))
     best = next(values)
     label = np.empty(best.shape, np.uint8)
     label[...] = classes[0]

@@ -44,6 +44,7 @@ from contextnet_ros.ros.bag_benchmark_run import Measured, Plan, idle_use, measu
 from contextnet_ros.ros.bag_io import BagReader
 from contextnet_ros.ros.bag_make import positive, positive_int
 from contextnet_ros.ros.bag_player import LABEL_TOPIC
+from contextnet_ros.ros.bag_player_ros2 import require_ros2
 from contextnet_ros.ros.label_score import Truth, open_truth, score_labels
 from contextnet_ros.ros.processes import ending_signals_as_interrupt
 from contextnet_ros.ros.replay import Setup, open_session
@@ -117,6 +118,8 @@ def _score(
 
 def run_benchmark(options: argparse.Namespace) -> int:
     """Measure, tell and judge; returns the exit code."""
+    if options.player == "ros2":
+        require_ros2()
     header = read_header(model_path(options.model))
     bag, names = read_input(options.bag, options.topic, options.frames)
     truth = None if options.truth is None else open_truth(options.truth, header.table)
@@ -198,7 +201,13 @@ def _parser() -> argparse.ArgumentParser:
     )
     add("--player", choices=sorted(PLAYERS), default="own", help="ros2: ros2 bag play (own)")
     fixed = ",".join(f"{hz:g}" for hz in plan.fixed)
-    add("--fixed", metavar="HZ,...", type=_rates, default=plan.fixed, help=f"beside it ({fixed})")
+    add(
+        "--fixed",
+        metavar="HZ,...",
+        type=_rates,
+        default=plan.fixed,
+        help=f"rates to measure beside the peak ({fixed})",
+    )
     add("--run-s", metavar="S", type=positive, default=plan.run_s, help="of a run (%(default)g)")
     add("--runs", metavar="N", type=positive_int, default=plan.runs, help="at the peak (5)")
     add(
@@ -229,6 +238,8 @@ def main(argv: list[str] | None = None) -> int:
     options = parser.parse_args(argv)
     if options.player == "ros2" and options.hz is None and options.rate is None:
         parser.error("--player ros2 plays the bag once: give --hz or --rate with it")
+    if options.player == "ros2" and options.frames is not None:
+        parser.error("--player ros2 plays the whole bag: leave --frames out")
     start = time.monotonic()
 
     def run() -> int:

@@ -99,10 +99,15 @@ class _Plot:
         ends: list[float] = []
         for mark in sorted(marks):
             x = self.px(min(max(mark.value, self.x[0]), self.x[1]))
-            row = next((i for i, end in enumerate(ends) if x > end), len(ends))
-            ends[row : row + 1] = [x + 8 + 6.2 * len(mark.text)]
+            wide = 8 + 6.6 * len(mark.text)
+            # At the right edge the label stands on the line's other side.
+            turned = x + wide > WIDTH
+            begin, end = (x - wide, x) if turned else (x, x + wide)
+            row = next((i for i, taken in enumerate(ends) if begin > taken), len(ends))
+            ends[row : row + 1] = [end]
             self.line(x, _TOP - 6, x, self.height - _BOTTOM, "mark")
-            self.text(x + 4, _TOP + 4 + 14 * row, mark.text, "marked")
+            kind = "marked end" if turned else "marked"
+            self.text(x + (-4 if turned else 4), _TOP + 4 + 14 * row, mark.text, kind)
 
     def svg(self, title: str) -> str:
         body = "".join(self.parts)
@@ -145,7 +150,7 @@ def timeline(runs: Sequence[Sequence[Dot]]) -> str:
     bottom = plot.height - _BOTTOM
     for number, (run, end) in enumerate(zip(runs, ends, strict=True), 1):
         if len(runs) > 1:
-            plot.text(plot.px(start) + 2, _TOP, f"run {number}", "tick")
+            plot.text(plot.px(start) + 4, _TOP + 10, f"run {number}", "tick")
             if number > 1:
                 x = plot.px(start - gap / 2)
                 plot.line(x, _TOP - 10, x, bottom, "grid")
@@ -170,11 +175,11 @@ def stacked(parts: Mapping[str, float], marks: Sequence[Mark], unit: str, label:
     for index, (name, value) in enumerate(parts.items()):
         if value <= 0:
             continue
-        title = f"{name}: {value:.4g} {unit}"
+        title = f"<title>{escape(f'{name}: {value:.4g} {unit}')}</title>"
         left, right = plot.px(at), plot.px(at + value)
         plot.parts.append(
             f'<rect class="part p{index % 9}" x="{left:.1f}" y="44" '
-            f'width="{max(right - left, 0.5):.1f}" height="44"><title>{escape(title)}</title></rect>'
+            f'width="{max(right - left, 0.5):.1f}" height="44">{title}</rect>'
         )
         if right - left > 8 * len(name):
             plot.text((left + right) / 2, 70, name.replace("_", " "), "inside middle")

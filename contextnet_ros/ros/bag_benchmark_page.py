@@ -71,7 +71,7 @@ def build_page(report: dict[str, Any], measured: Measured) -> str:
 
 
 _RATES_NOTE = (
-    "Rates are (n − 1) / duration; min is 1 / the longest gap between two labels. Missed: sent, "
+    "Rates are (n - 1) / duration; min is 1 / the longest gap between two labels. Missed: sent, "
     "and no label came back. CPU is of one processor, by the node alone."
 )
 _TIMELINE_NOTE = "A dot is a frame with a label; a red tick is a frame that none came back for."
@@ -89,13 +89,14 @@ def _section(title: str, body: str, note: str = "") -> str:
 
 def _header(report: dict[str, Any]) -> str:
     bag, model, made = report["input"], report["model"], report["provenance"]
+    size = f"{bag['height']} x {bag['width']}"
     broken = "".join(f"<p class=fault>{escape(fault)}</p>" for fault in report["faults"])
     return (
         "<header><h1>Bag benchmark</h1>"
         f"<p><b>{escape(model['name'])}</b> ({escape(model['variant'])}, "
-        f"{escape(model['classes'])} classes, network size {escape(str(model['network_size']))}) on "
-        f"<b>{escape(bag['path'])}</b>: {bag['frames']} frames of {bag['height']} × {bag['width']} "
-        f"on <code>{escape(bag['topic'])}</code> ({escape(bag['encoding'])})</p>"
+        f"{escape(model['classes'])} classes, network size {escape(str(model['network_size']))}) "
+        f"on <b>{escape(bag['path'])}</b>: {bag['frames']} frames of {size} on "
+        f"<code>{escape(bag['topic'])}</code> ({escape(bag['encoding'])})</p>"
         f"<p class=note>{escape(made['device'])}, {made['cpus']} CPUs · "
         f"{escape(made['date'][:10])} · over DDS between processes</p>{broken}</header>"
     )
@@ -116,7 +117,8 @@ def _tiles(report: dict[str, Any], main: dict[str, Any]) -> str:
     if score is not None:
         tiles.append(("mIoU", _text(score["miou_percent"], 1), f"% in {score['classes']} classes"))
     for a in report["assertions"]:
-        tiles.append((a["text"], "fails" if a["failed"] else "holds", a["failed"] or "asserted"))
+        seen = (a["failed"] or "").removeprefix(f"{a['text']}: ")
+        tiles.append((a["text"], "fails" if a["failed"] else "holds", seen or "asserted"))
     return (
         "<div class=tiles>"
         + "".join(
@@ -129,7 +131,7 @@ def _tiles(report: dict[str, Any], main: dict[str, Any]) -> str:
 
 
 def _text(value: float | None, digits: int) -> str:
-    return "–" if value is None else f"{value:.{digits}f}"
+    return "-" if value is None else f"{value:.{digits}f}"
 
 
 def _rates_table(measurements: Sequence[dict[str, Any]]) -> str:
@@ -145,7 +147,7 @@ def _rates_table(measurements: Sequence[dict[str, Any]]) -> str:
             *(f"{_text(delay.get(f'{p}_ms'), 1)} ms" for p in ("p50", "p90", "p99")),
             f"{_text(m['missed_percent'], 2)} %",
             f"{_text(use['node_cpu_percent'], 0)} %",
-            "–" if memory is None else f"{memory / (1 << 20):.0f} MiB",
+            "-" if memory is None else f"{memory / (1 << 20):.0f} MiB",
             "not measured" if gpu is None else f"{gpu:.0f} %",
         ]
         rows.append((m["name"], cells))
@@ -154,7 +156,7 @@ def _rates_table(measurements: Sequence[dict[str, Any]]) -> str:
         f"<tr><th>{escape(name)}</th>{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>"
         for name, cells in rows
     )
-    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+    return f"<table class=rates><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
 
 
 def _dots(run: Replayed) -> list[Dot]:
@@ -176,7 +178,7 @@ def _budget(main: dict[str, Any]) -> str:
         return _section("Frame budget", "<p>Not measured: the node told of no frame's times.</p>")
     means = {name: stage["mean_ms"] for name, stage in main["stages"].items()}
     total = sum(means.values())
-    marks = [Mark(1e3 / hz, f"{hz} Hz") for hz in _BUDGETS_HZ if 1e3 / hz < 3 * total]
+    marks = [Mark(1e3 / hz, f"{hz} Hz") for hz in _BUDGETS_HZ if total / 20 < 1e3 / hz < 3 * total]
     rows = "".join(
         f"<tr><th><i class='key p{index % 9}'></i>{escape(name.replace('_', ' '))}</th>"
         f"<td>{stage['mean_ms']:.2f} ms</td><td>{stage['p50_ms']:.2f} ms</td>"
@@ -209,7 +211,7 @@ def _frames(main: dict[str, Any]) -> str:
 
 def _score(score: dict[str, Any]) -> str:
     rows = "".join(
-        f"<tr><th>{escape(name)}</th><td>{'–' if value is None else f'{value:.1f} %'}</td>"
+        f"<tr><th>{escape(name)}</th><td>{'-' if value is None else f'{value:.1f} %'}</td>"
         f"<td class=wide><div class=iou style='width:{value or 0:.1f}%'></div></td></tr>"
         for name, value in score["iou_percent"].items()
     )
@@ -231,7 +233,7 @@ def _footer(report: dict[str, Any]) -> str:
         f"<li>{escape(text)}</li>" for text in report["differences_from_ros2_benchmark"]
     )
     metrics = "".join(
-        f"<tr><th>{escape(name)}</th><td>{'–' if value is None else f'{value:.3f}'}</td></tr>"
+        f"<tr><th>{escape(name)}</th><td>{'-' if value is None else f'{value:.3f}'}</td></tr>"
         for name, value in report["measurements"][0]["metrics"].items()
     )
     versions = ", ".join(f"{k} {v}" for k, v in report["provenance"]["versions"].items() if v)

@@ -3,7 +3,10 @@
 A document holds blocks between `<!-- KIND FILE ... -->` and `<!-- end -->`; what stands between
 is replaced. Kinds: `scores` (IoU per class, a column for each result of contextnet-eval), `demo`
 (what a demo.json says), `bench` and `paper` (rows of contextnet-bench; the paper's beside them),
-`header` (recipe and licence out of a weight file).
+`bag` (rows of contextnet-bag-benchmark), `checks` (what `make bench-node` and `make soak` set out
+to reach), `header` (recipe and licence out of a weight file), `study` (a table of contextnet-study
+beside the paper's) and `camvid` (test scores beside published ones); the last two, `bag` and
+`checks` say "not measured" where a file is not there yet.
 """
 
 from __future__ import annotations
@@ -18,8 +21,11 @@ from typing import Any
 import yaml
 
 from contextnet_ros.files import UserError, atomic_write, run_command
-from contextnet_ros.network import NetworkSize, count_parameters, load_weights
-from contextnet_ros.tools import bench_report
+from contextnet_ros.labels import CAMVID
+from contextnet_ros.network import ContextNet, NetworkSize, count_parameters, load_weights
+from contextnet_ros.tools import bag_tables, bench_report
+from contextnet_ros.training.studies import STUDIES
+from contextnet_ros.training.studies.study import NOT_MEASURED, markdown, published
 
 _BLOCK = re.compile(r"(<!-- (?P<kind>\w+) (?P<files>[^>]+?) -->\n).*?(<!-- end -->)", re.DOTALL)
 
@@ -33,7 +39,7 @@ def fill(text: str, root: Path) -> str:
             raise UserError(f"block {kind!r} is unknown; known: {', '.join(sorted(_KINDS))}")
         paths = [root / name for name in match["files"].split()]
         for path in paths:
-            if not path.is_file():
+            if not path.is_file() and kind not in _MAY_MISS:
                 raise UserError(f"block {kind!r} names {path}, which does not exist")
         return f"{match[1]}{_KINDS[kind](paths)}\n{match[4]}"
 
@@ -124,10 +130,37 @@ def bench_note(path: Path, result: dict[str, Any]) -> str:
 
 
 def paper_rows(paths: Sequence[Path]) -> str:
-    """Table 7's ContextNet rows beside those of one benchmark."""
-    (path,) = paths
-    result = json.loads(path.read_text())
-    return f"{bench_report.paper_table(result)}\n\n{bench_note(path, result)}"
+    """Table 7's ContextNet rows beside those of benchmarks."""
+    results = [json.loads(path.read_text()) for path in paths]
+    notes = [bench_note(path, result) for path, result in zip(paths, results, strict=True)]
+    return "\n\n".join([bench_report.paper_table(results), "\\\n".join(notes)])
+
+
+def bag_table(paths: Sequence[Path]) -> str:
+    """What bag benchmarks measured, each with the bag it was."""
+    parts = []
+    for path in paths:
+        if not path.is_file():
+            parts.append(f"`{path.name}`: {NOT_MEASURED}")
+            continue
+        report = json.loads(path.read_text())
+        bag, model = report["input"], report["model"]
+        about = f"{bag['frames']} frames of {bag['height']}x{bag['width']} ({bag['encoding']})"
+        size = f"network size {model['network_size']}"
+        parts.append(bag_tables.bag_rows(report))
+        parts.append(f"`{path.name}`: {about}, model {model['name']}, {size}; {measured(report)}")
+    return "\n\n".join(parts)
+
+
+def checks_table(paths: Sequence[Path]) -> str:
+    """What benchmarks set out to reach and what they measured."""
+    results = {path: json.loads(path.read_text()) for path in paths if path.is_file()}
+    notes = [
+        f"`{path.name}`: {measured(results[path]) if path in results else NOT_MEASURED}"
+        for path in paths
+    ]
+    table = [bag_tables.check_rows(list(results.values()))] if results else []
+    return "\n\n".join([*table, "\\\n".join(notes)])
 
 
 def header_block(paths: Sequence[Path]) -> str:
@@ -157,12 +190,51 @@ def _seen(size: NetworkSize) -> str:
     return ", ".join(seen)
 
 
+def study_table(paths: Sequence[Path]) -> str:
+    """A study's table beside the published one; `NAME.json` or `NAME-anything.json` is of study
+    NAME, and "not measured" as long as there is no such file."""
+    (path,) = paths
+    name = path.stem.partition("-")[0]
+    if name not in STUDIES:
+        raise UserError(f"block 'study' names {path}, which is of none of {', '.join(STUDIES)}")
+    result = json.loads(path.read_text()) if path.is_file() else None
+    note = f"`{path.name}`: {measured(result) if result else NOT_MEASURED}"
+    return f"{STUDIES[name].table(result)}\n\n{note}"
+
+
+def camvid_table(paths: Sequence[Path]) -> str:
+    """mIoU on CamVid's test split: ours, of `NETWORK-camvid-test.json` where there is one, and the
+    published ones."""
+    rows, notes = [], []
+    for path in paths:
+        name, size, miou = path.stem.removesuffix("-camvid-test"), "-", NOT_MEASURED
+        count = f"{count_parameters(ContextNet(CAMVID.num_classes, name)):,}"
+        if path.is_file():
+            result = json.loads(path.read_text())
+            size, miou = result["network_size"], _percent(result["miou_percent"])
+            notes.append(f"`{path.name}`: {measured(result)}")
+        rows.append([f"**{name}**", count, size, miou, "here"])
+    for name, row in sorted(published()["camvid_test"].items(), key=lambda item: item[1]["miou"]):
+        star = " \\*" if row.get("from_memory") else ""
+        rows.append(
+            [name, f"{row['parameters']} M", "480 x 360", f"{row['miou']} %{star}", row["source"]]
+        )
+    notes.append("\\* quoted from memory, still to be looked up in print")
+    heads = ["network", "parameters", "network size", "mIoU, CamVid test", "source"]
+    return markdown(heads, rows) + "\n\n" + "\\\n".join(notes)
+
+
+_MAY_MISS = ("study", "camvid", "bag", "checks")
 _KINDS: dict[str, Callable[[Sequence[Path]], str]] = {
     "scores": scores_table,
     "demo": demo_table,
     "bench": bench_table,
     "paper": paper_rows,
+    "bag": bag_table,
+    "checks": checks_table,
     "header": header_block,
+    "study": study_table,
+    "camvid": camvid_table,
 }
 
 

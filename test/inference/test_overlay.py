@@ -5,6 +5,7 @@ import pytest
 
 from contextnet_ros.files import UserError
 from contextnet_ros.inference.overlay import OverlayBlender
+from contextnet_ros.inference.team import Team
 from contextnet_ros.labels import CAMVID, IGNORE_ID
 
 
@@ -52,3 +53,11 @@ def test_pixels_without_a_class_keep_the_frame(image, label):
 def test_an_opacity_out_of_range_is_refused(opacity):
     with pytest.raises(UserError, match="0 to 1"):
         OverlayBlender(CAMVID, opacity)
+
+
+@pytest.mark.parametrize("rows", [1, 2, 40])
+def test_threads_change_nothing(image, label, rows):
+    label[:, 3] = IGNORE_ID
+    frame, classes = image[:rows], label[:rows]
+    alone, shared = (OverlayBlender(CAMVID, 0.7, Team(n))(frame, classes) for n in (1, 3))
+    np.testing.assert_array_equal(alone, shared)

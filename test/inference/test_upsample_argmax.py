@@ -4,7 +4,6 @@ import cv2
 import numpy as np
 import pytest
 
-from contextnet_ros.inference.team import Team
 from contextnet_ros.inference.upsample import Axis
 from contextnet_ros.inference.upsample_argmax import (
     decided_share,
@@ -117,13 +116,3 @@ def test_decided_share_counts_the_cells_with_one_winner():
 def test_lowest_argmax_equals_numpys_first_maximum():
     values = np.random.default_rng(0).integers(0, 4, (9, 20, 30)).astype(np.float32)
     np.testing.assert_array_equal(lowest_argmax(values), values.argmax(0))
-
-
-@pytest.mark.parametrize("threads", [2, 3, 16])
-def test_threads_change_nothing(threads):
-    logits = smooth_logits((75, 101), 11, seed=5)
-    alone, shared = (
-        upsample_argmax(logits, *axes((75, 101), (75, 101)), Team(number))
-        for number in (1, threads)
-    )
-    np.testing.assert_array_equal(alone, shared)

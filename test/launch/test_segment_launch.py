@@ -1,51 +1,23 @@
-"""`segment.launch.py` with the real launch: an image in, its mask out."""
+"""`segment.launch.py` with the real launch: images in, their masks out."""
 
 from __future__ import annotations
 
-import importlib.util
-from pathlib import Path
-
-import pytest
-
-pytest.importorskip("rclpy", reason="rclpy is not installed: this test needs ROS 2")
-pytest.importorskip("launch_ros", reason="launch_ros is missing: install ros-DISTRO-launch-ros")
-pytest.importorskip("launch_pytest", reason="missing: install ros-DISTRO-launch-pytest")
-
+import launch_harness
 import launch_pytest
 import numpy as np
+import pytest
 import torch
-from ament_index_python.packages import PackageNotFoundError, get_package_prefix
 from launch import LaunchDescription
-from launch.actions import IncludeLaunchDescription, SetEnvironmentVariable
-from launch.launch_description_sources import PythonLaunchDescriptionSource
+from launch.actions import SetEnvironmentVariable
+from lifecycle_msgs.srv import GetState
 
 from contextnet_ros.inference import Segmenter
 from contextnet_ros.labels import CAMVID
 from contextnet_ros.network import ContextNet, WeightHeader, save_weights
 
-try:
-    get_package_prefix("contextnet_ros")
-except PackageNotFoundError:
-    pytest.skip(
-        "contextnet_ros is not in AMENT_PREFIX_PATH: build it with colcon and source the workspace",
-        allow_module_level=True,
-    )
-
 pytestmark = pytest.mark.ros
-REPOSITORY = Path(__file__).resolve().parents[2]
-
-
-def load_harness():
-    """The camera and reader of the node's tests, which stand in another folder."""
-    path = REPOSITORY / "test" / "ros" / "ros_harness.py"
-    spec = importlib.util.spec_from_file_location("ros_harness_for_launch", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-harness = load_harness()
-DOMAIN = harness.next_domain()
+harness = launch_harness.ros_harness()
+ONE, SEVERAL, WAITING = (harness.next_domain() for _ in range(3))
 
 
 @pytest.fixture(scope="module")
@@ -56,41 +28,93 @@ def weights(tmp_path_factory):
     return path
 
 
-@launch_pytest.fixture(scope="module")
-def launched(weights, tmp_path_factory):
-    """The launch file as a user starts it, in a namespace and on a topic of its own."""
+@pytest.fixture(scope="module")
+def small(weights, tmp_path_factory):
+    """Arguments of a node that is ready soon."""
     harness.set_dds_environment()
-    parameters = tmp_path_factory.mktemp("parameters") / "mine.yaml"
-    parameters.write_text(
+    path = tmp_path_factory.mktemp("parameters") / "mine.yaml"
+    path.write_text(
         "/**: {ros__parameters: {num_threads: 1, warm_up_height: 96, warm_up_width: 160}}\n"
     )
-    source = PythonLaunchDescriptionSource(str(REPOSITORY / "launch" / "segment.launch.py"))
-    arguments = {
-        "image": "/camera/image_raw",
-        "namespace": "front",
-        "model": str(weights),
-        "device": "cpu",
-        "params_file": str(parameters),
-    }
+    return {"params_file": path, "model": weights, "device": "cpu"}
+
+
+def started(domain, **arguments):
     return LaunchDescription(
         [
-            SetEnvironmentVariable("ROS_DOMAIN_ID", str(DOMAIN)),
-            IncludeLaunchDescription(source, launch_arguments=arguments.items()),
+            SetEnvironmentVariable("ROS_DOMAIN_ID", str(domain)),
+            launch_harness.include("segment.launch.py", **arguments),
             launch_pytest.actions.ReadyToTest(),
         ]
     )
 
 
-@pytest.mark.launch(fixture=launched)
-def test_an_image_on_the_given_topic_is_answered_with_its_mask(weights):
-    peer = harness.Peer(DOMAIN, image="/camera/image_raw", node="/front/segmenter")
+def answer(domain, weights, image, node):
+    """Ask for the label of a street, and hold it against the Segmenter's."""
+    peer = harness.Peer(domain, image=image, node=node)
     try:
         peer.wait_for_node()
-        image = harness.street(96, 160)
-        label = peer.ask(peer.message(image))
-        np.testing.assert_array_equal(
-            harness.to_array(label),
-            Segmenter.load(weights, device="cpu", num_threads=1)(image).label,
-        )
+        street = harness.street(96, 160)
+        label = peer.ask(peer.message(street))
+        expected = Segmenter.load(weights, device="cpu", num_threads=1)(street).label
+        np.testing.assert_array_equal(harness.to_array(label), expected)
     finally:
         peer.close()
+
+
+@launch_pytest.fixture
+def one_camera(small):
+    return started(ONE, image="/camera/image_raw", namespace="robot1", **small)
+
+
+@pytest.mark.launch(fixture=one_camera)
+def test_an_image_on_the_given_topic_is_answered_with_its_mask(weights):
+    answer(ONE, weights, "/camera/image_raw", "/robot1/segmenter")
+
+
+@launch_pytest.fixture
+def several_cameras(small):
+    return started(SEVERAL, cameras="front,left", image="/car/{camera}/image_raw", **small)
+
+
+@pytest.mark.launch(fixture=several_cameras)
+def test_each_of_several_cameras_is_answered_on_its_own_topic(weights):
+    for camera in ("front", "left"):
+        answer(SEVERAL, weights, f"/car/{camera}/image_raw", f"/segmenter/{camera}")
+
+
+@launch_pytest.fixture
+def not_started(small):
+    return started(WAITING, autostart="false", **small)
+
+
+@pytest.mark.launch(fixture=not_started)
+def test_without_autostart_the_node_waits_to_be_configured():
+    peer = harness.Peer(WAITING)
+    try:
+        asked = peer.node.create_client(GetState, "/segmenter/get_state")
+        peer.spin_until(asked.service_is_ready)
+        state = asked.call_async(GetState.Request())
+        peer.spin_until(state.done)
+        assert state.result().current_state.label == "unconfigured"
+        assert peer.node.count_publishers("/segmenter/label") == 0
+    finally:
+        peer.close()
+
+
+@pytest.mark.parametrize(
+    ("argument", "said"),
+    [
+        ("params_file:=/nowhere.yaml", "params_file:=/nowhere.yaml does not exist"),
+        ("dds_profile:=/nowhere.xml", "dds_profile:=/nowhere.xml can't be read"),
+        ("dds_profile:=zenoh", "export RMW_IMPLEMENTATION=rmw_zenoh_cpp"),
+        ("autostart:=maybe", "autostart"),
+        ("cameras:=front,left image:=/camera/image_raw", "write {camera} where the name stands"),
+    ],
+)
+def test_a_wrong_argument_ends_the_launch_and_starts_nothing(monkeypatch, argument, said):
+    monkeypatch.delenv("RMW_IMPLEMENTATION", raising=False)
+    ended = launch_harness.launch("segment.launch.py", *argument.split())
+    assert ended.returncode == 1, ended.stdout
+    assert said in ended.stdout
+    assert "process started" not in ended.stdout

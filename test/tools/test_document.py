@@ -90,9 +90,77 @@ def test_a_block_that_can_not_be_filled_is_refused(tmp_path: Path, block: str) -
 
 
 def test_the_documents_hold_the_committed_figures() -> None:
-    documents = [ROOT / "README.md", ROOT / "docs" / "performance.md"]
+    documents = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
     documents += sorted((ROOT / "docs" / "models").glob("*.md"))
-    assert len(documents) >= 4
+    assert {"performance.md", "results.md", "default.md"} <= {path.name for path in documents}
     for path in documents:
         text = path.read_text()
         assert document.fill(text, ROOT) == text, f"{path.name} is stale: run `make docs`"
+
+
+def test_what_was_not_measured_says_so_until_there_is_a_result(tmp_path: Path) -> None:
+    text = "<!-- camvid cn14-camvid-test.json -->\n<!-- end -->\n"
+    filled = document.fill(text, tmp_path)
+    assert "| **cn14** | 855,819 | - | not measured | here |" in filled
+    assert "| DABNet | 0.76 M | 480 x 360 | 66.7 % | arXiv 1907.11357 |" in filled
+    (tmp_path / "cn14-camvid-test.json").write_text(json.dumps(RESULT))
+    filled = document.fill(filled, tmp_path)
+    assert "| **cn14** | 855,819 | frame | 91.2 % | here |" in filled
+    assert "`cn14-camvid-test.json`: a processor, 2 CPUs" in filled
+
+
+def test_a_study_block_takes_the_study_from_the_name_of_its_file(tmp_path: Path) -> None:
+    text = "<!-- study pruning-cityscapes.json -->\n<!-- end -->\n"
+    filled = document.fill(text, tmp_path)
+    assert "| paper, Cityscapes test | 64.2 % | 66.1 % | - | +1.9 |" in filled
+    assert "`pruning-cityscapes.json`: not measured" in filled
+    columns = {"direct": {"1": 50.0, "2": 52.0}, "pruned": {"1": 51.5, "2": 52.5}}
+    runs = {"cn14": {"best": {"data": "frames"}}}
+    result = {"runs": runs, "miou_percent": columns, "provenance": RESULT["provenance"]}
+    (tmp_path / "pruning-cityscapes.json").write_text(json.dumps(result))
+    filled = document.fill(filled, tmp_path)
+    assert "| seed 2 | 52.0 % | 52.5 % | - | +0.5 |" in filled
+    assert "| mean | 51.0 % | 52.0 % | - | +1.0 ± 0.7 |" in filled
+    with pytest.raises(UserError, match="of none of"):
+        document.fill("<!-- study poem.json -->\n<!-- end -->\n", tmp_path)
+
+
+def test_bag_benchmarks_and_checks_give_their_figures_and_say_what_is_missing(
+    tmp_path: Path,
+) -> None:
+    measurement = {
+        "name": "peak 12 Hz", "fps": 11.96, "min_fps": 8.04, "missed_percent": 1.25,
+        "latency": {"p50_ms": 40.04, "p90_ms": 50.0, "p99_ms": 61.0},
+        "use": {"node_cpu_percent": None},
+    }  # fmt: skip
+    report = {
+        "input": {"frames": 101, "height": 360, "width": 480, "encoding": "bgr8"},
+        "model": {"name": "default", "network_size": "frame"},
+        "measurements": [measurement],
+        "score": {
+            "miou_percent": 62.61, "classes": "cityscapes", "frames": 99,
+            "frames_with_truth": 101, "category_miou_percent": 80.0,
+        },
+        "provenance": RESULT["provenance"],
+    }  # fmt: skip
+    checks = [
+        {"what": "CPU", "measured": 1.234, "sign": "<=", "aim": 1.5, "unit": "x", "reached": True},
+        {"what": "held", "measured": 98, "sign": ">=", "aim": 99.5, "unit": "%", "reached": False},
+        {"what": "GPU", "measured": None, "sign": "<=", "aim": 2, "unit": "%", "reached": None},
+    ]
+    (tmp_path / "bag.json").write_text(json.dumps(report))
+    result = {"checks": checks, "provenance": RESULT["provenance"]}
+    (tmp_path / "node.json").write_text(json.dumps(result))
+    bag = document.fill("<!-- bag bag.json -->\n<!-- end -->\n", tmp_path)
+    row = "| peak 12 Hz | 12.0 | 8.0 | 40.0 ms | 50.0 ms | 61.0 ms | 1.2 % | not measured |"
+    assert row in bag
+    assert "mIoU 62.6 % in cityscapes classes, category mIoU 80.0 %" in bag
+    assert "99 of 101 frames" in bag
+    text = "<!-- checks node.json missing.json -->\n<!-- end -->\n"
+    filled = document.fill(text, tmp_path)
+    assert "| CPU | 1.23 x | at most 1.5 x | reached |" in filled
+    assert "| held | 98.00 % | at least 99.5 % | missed |" in filled
+    assert "| GPU | not measured | at most 2 % |  |" in filled
+    assert "`missing.json`: not measured" in filled
+    unmeasured = document.fill("<!-- bag missing.json -->\n<!-- end -->\n", tmp_path)
+    assert "`missing.json`: not measured" in unmeasured

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -63,9 +64,15 @@ def cityscapes(tmp_path: Path) -> Path:
     return root
 
 
-@pytest.fixture
-def camvid(tmp_path: Path) -> Path:
-    root = tmp_path / "camvid"
+@pytest.fixture(scope="session")
+def drawn_camvid(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Not to be changed: drawing it takes longer than what most tests do with it."""
+    root = tmp_path_factory.mktemp("drawn") / "camvid"
     write_camvid(root, "train", 3)
     write_camvid(root, "val", 2)
     return root
+
+
+@pytest.fixture
+def camvid(tmp_path: Path, drawn_camvid: Path) -> Path:
+    return Path(shutil.copytree(drawn_camvid, tmp_path / "camvid"))

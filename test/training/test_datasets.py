@@ -11,11 +11,12 @@ import pytest
 from contextnet_ros.files import UserError
 from contextnet_ros.labels import CAMVID, CITYSCAPES, CITYSCAPES_TO_CAMVID, ClassTable
 from contextnet_ros.training.datasets import (
-    CamVid,
     GeneratedScenes,
     InMemory,
     combined_licence,
 )
+from contextnet_ros.training.folders import CamVid
+from contextnet_ros.training.sources import open_data
 
 
 def test_camvid_reads_pairs_by_name_and_ignores_unlabelled(camvid: Path) -> None:
@@ -100,3 +101,27 @@ def test_in_memory_is_the_same_data(camvid: Path) -> None:
     for (image, label), (same_image, same_label) in zip(memory, source, strict=True):
         np.testing.assert_array_equal(image, same_image)
         np.testing.assert_array_equal(label, same_label)
+
+
+def test_recordings_are_held_out_or_singled_out(camvid: Path) -> None:
+    names = {"f000.png": "0001TP_1.png", "f001.png": "0006R0_1.png", "f002.png": "0006R0_2.png"}
+    for folder in (camvid / "train", camvid / "trainannot"):
+        for old, new in names.items():
+            (folder / old).rename(folder / new)
+    entry = {"data": "camvid", "split": "train"}
+
+    def found(**keys: object) -> list[str]:
+        frames = open_data({**entry, **keys}, CAMVID, camvid)
+        return [frames.name(index) for index in range(len(frames))]
+
+    assert found(without="0006R0") == ["0001TP_1"]
+    assert found(only=["0006R0"]) == ["0006R0_1", "0006R0_2"]
+    assert found(only=["0001TP", "0006R0"], without=["0001TP"]) == ["0006R0_1", "0006R0_2"]
+    with pytest.raises(UserError, match=r"no recording '0016E5', but 0001TP, 0006R0"):
+        found(without="0016E5")
+    with pytest.raises(UserError, match="no frames left"):
+        found(without=["0001TP", "0006R0"])
+    with pytest.raises(UserError, match="only is 5"):
+        found(only=5)
+    description = open_data({**entry, "only": "0006R0"}, CAMVID, camvid).description
+    assert description == "camvid train of 0006R0 (2 frames)"

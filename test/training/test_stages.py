@@ -16,15 +16,14 @@ from contextnet_ros.training.pruning import prune
 from contextnet_ros.training.recipe import Recipe
 from contextnet_ros.training.stages import Setup
 
-SCENES = {"data": "generated", "num_scenes": 2, "size": [48, 64]}
 RECIPE = Recipe.from_dict(
     {
         "name": "pruned",
         "variant": "cn14-160",
         "width": 1.0,
         "network_size": "frame",
-        "train": [{**SCENES, "first_seed": 0, "share": 1}],
-        "validate": [{**SCENES, "first_seed": 800_000}],
+        "train": [{"data": "camvid", "split": "train", "share": 1}],
+        "validate": [{"data": "camvid", "split": "val"}],
         "steps": 3,
         "batch": 2,
         "warmup_steps": 0,
@@ -34,7 +33,11 @@ RECIPE = Recipe.from_dict(
         "prune": {"widths": [0.5, 0.25], "steps": 2, "learning_rate": "1e-3"},
     }
 )
-SETUP = Setup(device="cpu", workers=0)
+
+
+@pytest.fixture
+def setup(drawn_camvid: Path) -> Setup:
+    return Setup(drawn_camvid, "cpu", workers=0)
 
 
 @pytest.fixture(autouse=True)
@@ -53,16 +56,16 @@ def stopping(after: int):
 
 
 def test_stages_interrupted_anywhere_end_bit_for_bit_where_uninterrupted_ones_do(
-    tmp_path: Path,
+    tmp_path: Path, setup: Setup
 ) -> None:
-    whole = stages.train(RECIPE, tmp_path / "whole", SETUP)
+    whole = stages.train(RECIPE, tmp_path / "whole", setup)
     assert (whole.finished, whole.step, whole.steps) == (True, 7, 7)
 
     parts = tmp_path / "parts"
     seen = []
     while not seen or not seen[-1].finished:
         # Two steps a stage end it, or leave it one before its end.
-        seen.append(stages.train(RECIPE, parts, SETUP, stopping(2)))
+        seen.append(stages.train(RECIPE, parts, setup, stopping(2)))
         assert len(seen) < 9
     assert [outcome.step for outcome in seen] == [2, 7]
     expected, header = load_weights(whole.best)
@@ -78,7 +81,9 @@ def test_stages_interrupted_anywhere_end_bit_for_bit_where_uninterrupted_ones_do
     ]  # fmt: skip
 
 
-def test_each_stage_starts_from_the_best_weights_of_the_one_before(tmp_path: Path) -> None:
+def test_each_stage_starts_from_the_best_weights_of_the_one_before(
+    tmp_path: Path, setup: Setup
+) -> None:
     started: list[tuple[float, ContextNet]] = []
 
     def run(training: Training) -> Path:
@@ -87,7 +92,7 @@ def test_each_stage_starts_from_the_best_weights_of_the_one_before(tmp_path: Pat
         started.append((training.rate(0), network))
         return training.run()
 
-    stages.train(RECIPE, tmp_path, SETUP, run)
+    stages.train(RECIPE, tmp_path, setup, run)
     rates, networks = zip(*started, strict=True)
     assert rates == (RECIPE.learning_rate, 1e-3, 1e-3)
     for folder, later in (("1-width-1", networks[1]), ("2-width-0.5", networks[2])):
@@ -98,32 +103,34 @@ def test_each_stage_starts_from_the_best_weights_of_the_one_before(tmp_path: Pat
                 assert torch.equal(tensor, expected[name]), name
 
 
-def test_a_finished_recipe_trains_no_more_and_another_is_refused(tmp_path: Path) -> None:
+def test_a_finished_recipe_trains_no_more_and_another_is_refused(
+    tmp_path: Path, setup: Setup
+) -> None:
     plain = RECIPE.with_settings(["prune=null", "steps=1"])
-    stages.train(plain, tmp_path, SETUP)
+    stages.train(plain, tmp_path, setup)
 
     def never(training: Training) -> Path:
         raise AssertionError(training.recipe.name)
 
-    assert stages.train(plain, tmp_path, SETUP, never).finished
+    assert stages.train(plain, tmp_path, setup, never).finished
     with pytest.raises(UserError, match="another recipe"):
-        stages.train(plain.with_settings(["batch=4"]), tmp_path, SETUP, never)
+        stages.train(plain.with_settings(["batch=4"]), tmp_path, setup, never)
 
 
-def test_a_branch_trained_alone_keeps_the_other_zeroed(tmp_path: Path) -> None:
+def test_a_branch_trained_alone_keeps_the_other_zeroed(tmp_path: Path, setup: Setup) -> None:
     recipe = RECIPE.with_settings(["prune=null", "steps=2", "branch=context"])
-    outcome = stages.train(recipe, tmp_path, SETUP)
+    outcome = stages.train(recipe, tmp_path, setup)
     network, header = load_weights(outcome.best)
     assert header.recipe["branch"] == "context"
     assert not network.fusion.detail[0].weight.any()
     assert network.fusion.context[0][0].weight.any()
 
 
-def test_weights_given_to_start_with_keep_their_licence(tmp_path: Path) -> None:
+def test_weights_given_to_start_with_keep_their_licence(tmp_path: Path, setup: Setup) -> None:
     recipe = RECIPE.with_settings(["prune=null", "steps=1"])
     header = WeightHeader(recipe.table, "cn14-160", data_licence="mine alone")
     start = ContextNet(11, "cn14-160"), header
-    Training(recipe, tmp_path, None, "cpu", workers=0, start=start).run()
+    Training(recipe, tmp_path, setup.roots, "cpu", workers=0, start=start).run()
     assert "mine alone" in read_header(tmp_path / "best.safetensors").data_licence
 
 
