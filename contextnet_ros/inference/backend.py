@@ -19,12 +19,8 @@ BACKENDS = ("auto", "torch", "onnxruntime")
 PRECISIONS = {"float32": torch.float32, "float16": torch.float16}
 
 
-class DeviceError(RuntimeError):
-    """The device failed in a way that no later frame survives."""
-
-
 class Backend(Protocol):
-    """Runs one folded network on one device.
+    """Runs one folded network on the CPU.
 
     `note`: what is missing for a faster one, empty where nothing is.
     """
@@ -63,8 +59,7 @@ class TorchBackend:
         self.device = device
         self.precision = precision
         self.num_threads = num_threads
-        self._dtype = PRECISIONS[precision]
-        folded = fold_batch_norm(network).to(device, self._dtype)
+        folded = fold_batch_norm(network)
         # torch's type hints leave this form of `to` out.
         self._network: ContextNet = folded.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
@@ -74,12 +69,7 @@ class TorchBackend:
             self._normalize = frame.shape, Normalizer(height, width, self._header)
         images = self._normalize[1](frame)
         with torch.inference_mode(), _threads(self.num_threads):
-            logits: torch.Tensor = self._network.coarse_logits(images.to(self.device, self._dtype))[
-                0
-            ]
-            if self.device.type == "cuda":
-                # Otherwise the network's time would be counted where its result is first read.
-                torch.cuda.current_stream(self.device).synchronize()
+            logits: torch.Tensor = self._network.coarse_logits(images)[0]
             return logits
 
 
@@ -91,15 +81,14 @@ def make_backend(
     precision: str,
     num_threads: int,
 ) -> Backend:
-    """Return the backend of a name in BACKENDS; "auto" is the fastest measured on `device`, or
-    torch with a note of what is missing for that one.
+    """Return the CPU's backend of a name in BACKENDS; "auto" is the fastest measured, or torch with
+    a note of what is missing for that one.
 
     Raises UserError for an unknown name, and for a backend that can't be had here.
     """
-    if name not in BACKENDS:
-        raise UserError(f"backend {name!r} is unknown: choose {', '.join(BACKENDS)}")
+    check_backend(name, device)
     note = ""
-    if name != "torch" and device.type == "cpu":
+    if name != "torch":
         try:
             # Imported here: an optional dependency.
             from contextnet_ros.inference.onnx_backend import OnnxRuntimeBackend
@@ -119,12 +108,18 @@ def make_backend(
                 note = "ONNX Runtime has no pyramid pooling here"
                 return TorchBackend(network, header, device, precision, num_threads, note)
             return OnnxRuntimeBackend(network, header, num_threads)
-    elif name == "onnxruntime":
+    return TorchBackend(network, header, device, precision, num_threads, note)
+
+
+def check_backend(name: str, device: torch.device) -> None:
+    """Raise UserError unless `name` is one in BACKENDS, for that device."""
+    if name not in BACKENDS:
+        raise UserError(f"backend {name!r} is unknown: choose {', '.join(BACKENDS)}")
+    if name == "onnxruntime" and device.type != "cpu":
         raise UserError(
             f"backend 'onnxruntime' is for the CPU, the device is {device}: choose device cpu, or "
             "backend auto or torch"
         )
-    return TorchBackend(network, header, device, precision, num_threads, note)
 
 
 def onnx_remedy() -> str:

@@ -18,6 +18,10 @@ from contextnet_ros.network import ContextNet, WeightHeader
 # What it prints of its own accord; only errors, since a user can do nothing about the rest.
 _LOG_ERRORS = 3
 
+# The first release that ends spinning after a time, and that time in microseconds.
+_SPINS_BOUNDED = (1, 27)
+_SPIN_US = "50"
+
 
 class OnnxRuntimeBackend:
     """ONNX Runtime's CPU kernels, with a session for the size of the last frame.
@@ -65,9 +69,17 @@ def make_session(
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = num_threads
     options.inter_op_num_threads = 1
-    # Else its threads keep the processors busy after each frame, which others may need.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    # Waiting threads spin for as long as the next operator takes to come, and no longer: else they
+    # keep the processors busy after each frame, which others may need.
+    bounded = _release(onnxruntime.__version__) >= _SPINS_BOUNDED
+    options.add_session_config_entry("session.intra_op.allow_spinning", str(int(bounded)))
+    if bounded:
+        options.add_session_config_entry("session.intra_op.spin_duration_us", _SPIN_US)
     options.log_severity_level = _LOG_ERRORS
     for name, pixels in (sides or {}).items():
         options.add_free_dimension_override_by_name(name, pixels)
     return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+
+
+def _release(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in version.split(".")[:2])

@@ -47,6 +47,11 @@ class OverlayBlender:
         self._colour_part = _scaled(table.palette_bgr(), self.opacity)[:, None]
         self._team = team
 
+    def tables(self) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
+        """Return the two summands: of each byte of the frame (256,), and of each class in BGR (256,
+        3)."""
+        return self._frame_part, self._colour_part[:, 0]
+
     def __call__(
         self, image: npt.NDArray[np.uint8], label: npt.NDArray[np.uint8]
     ) -> npt.NDArray[np.uint8]:

@@ -8,14 +8,14 @@ import torch
 
 from contextnet_ros.inference.preprocess import Resizer
 from contextnet_ros.inference.team import ALONE, Team
-from contextnet_ros.inference.upsample import Axis, confidence, interpolate
+from contextnet_ros.inference.upsample import Axis
 from contextnet_ros.inference.upsample_argmax import upsample_argmax
 from contextnet_ros.inference.upsample_confidence import upsample_confidence
 from contextnet_ros.network.variants import STRIDE
 
 
 class Postprocessor:
-    """Upsample the logits of frames of one size: exact and sparse on the CPU, dense on a GPU."""
+    """Upsample the logits of frames of one size, on the CPU."""
 
     def __init__(self, height: int, width: int, preprocessor: Resizer, team: Team = ALONE) -> None:
         self._team = team
@@ -28,17 +28,11 @@ class Postprocessor:
 
     def label(self, logits: torch.Tensor) -> npt.NDArray[np.uint8]:
         """Return the class of the largest interpolated logit, uint8 (H, W), of logits (C, h, w)."""
-        if logits.device.type == "cpu":
-            return upsample_argmax(_on_host(logits), self.rows, self.columns)
-        dense = interpolate(logits, self.rows, self.columns)
-        return np.asarray(dense.argmax(0).to(torch.uint8).cpu().numpy())
+        return upsample_argmax(_on_host(logits), self.rows, self.columns)
 
     def confidence(self, logits: torch.Tensor) -> npt.NDArray[np.uint8]:
         """Return round(255 * largest softmax of the interpolated logits), uint8 (H, W)."""
-        if logits.device.type == "cpu":
-            return upsample_confidence(_on_host(logits), self.rows, self.columns, self._team)
-        dense = interpolate(logits, self.rows, self.columns)
-        return np.asarray(confidence(dense).cpu().numpy())
+        return upsample_confidence(_on_host(logits), self.rows, self.columns, self._team)
 
 
 def _on_host(logits: torch.Tensor) -> npt.NDArray[np.float32]:

@@ -7,7 +7,7 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -17,36 +17,24 @@ import torch
 from contextnet_ros.files import UserError, resource_dir
 from contextnet_ros.inference.backend import (
     Backend,
+    check_backend,
     choose_device,
     choose_precision,
     choose_threads,
     make_backend,
 )
+from contextnet_ros.inference.device_segmenter import DeviceSegmenter, on_cuda
 from contextnet_ros.inference.overlay import DEFAULT_OPACITY, OverlayBlender
 from contextnet_ros.inference.postprocess import Postprocessor
 from contextnet_ros.inference.preprocess import Resizer, check_frame
+from contextnet_ros.inference.segmented_frame import OUTPUTS, SegmentedFrame
+from contextnet_ros.inference.sources import InOrder, Newest
 from contextnet_ros.inference.team import Team
 from contextnet_ros.network import VARIANTS, ContextNet, NetworkSize, WeightHeader, load_weights
 from contextnet_ros.provenance import resident_bytes
 
-OUTPUTS = ("label", "overlay", "confidence")
-
 # Frame sizes whose buffers and tables are kept; a folder of pictures may hold many.
 _KEPT_SIZES = 2
-
-
-@dataclass(frozen=True)
-class SegmentedFrame:
-    """What one frame gave; every array is the caller's own.
-
-    `label`: uint8 (H, W), class ids. `overlay`: uint8 (H, W, 3) BGR. `confidence`: uint8 (H, W),
-    255 times the largest softmax. `timings`: milliseconds of each stage.
-    """
-
-    label: npt.NDArray[np.uint8]
-    overlay: npt.NDArray[np.uint8] | None = None
-    confidence: npt.NDArray[np.uint8] | None = None
-    timings: dict[str, float] = field(default_factory=dict)
 
 
 class Segmenter:
@@ -80,16 +68,15 @@ class Segmenter:
         self.network_size = _network_size(network_size, header)
         self.outputs = _outputs(outputs)
         chosen = choose_device(device)
-        self._backend: Backend = make_backend(
-            backend,
-            network,
-            header,
-            chosen,
-            choose_precision(precision, chosen),
-            choose_threads(num_threads),
-        )
-        self._team = Team(self._backend.num_threads)
+        choices = choose_precision(precision, chosen), choose_threads(num_threads)
+        check_backend(backend, chosen)
+        self._team = Team(choices[1])
         self._blender = OverlayBlender(header.table, overlay_opacity, self._team)
+        self._gpu: DeviceSegmenter | None = None
+        if chosen.type == "cuda":
+            self._gpu = on_cuda(chosen, network, header, *choices, self.network_size, self._blender)
+        else:
+            self._backend = make_backend(backend, network, header, chosen, *choices)
         self._plans: OrderedDict[tuple[int, int], _Plan] = OrderedDict()
         self._lock = threading.Lock()
 
@@ -126,19 +113,23 @@ class Segmenter:
         )
 
     @property
+    def _runs(self) -> Backend | DeviceSegmenter:
+        return self._gpu or self._backend
+
+    @property
     def device(self) -> torch.device:
         """The device that runs the network."""
-        return self._backend.device
+        return self._runs.device
 
     @property
     def backend(self) -> str:
         """The name of what runs the network, "torch" or "onnxruntime"."""
-        return self._backend.name
+        return self._runs.name
 
     @property
     def precision(self) -> str:
         """The precision of the network, "float32" or "float16"."""
-        return self._backend.precision
+        return self._runs.precision
 
     @property
     def overlay_opacity(self) -> float:
@@ -149,16 +140,21 @@ class Segmenter:
     @overlay_opacity.setter
     def overlay_opacity(self, opacity: float) -> None:
         self._blender = OverlayBlender(self.header.table, opacity, self._team)
+        if self._gpu is not None:
+            self._gpu.set_blender(self._blender)
 
     def __call__(
         self, image: npt.NDArray[np.uint8], outputs: Sequence[str] | None = None
     ) -> SegmentedFrame:
         """Segment one BGR frame, uint8 (H, W, 3); `outputs` for this frame only.
 
-        Raises ValueError for another kind of array, UserError for an unknown output.
+        Raises ValueError for another kind of array, UserError for an unknown output or a frame too
+        large for a GPU, DeviceError where the GPU failed: the process should end.
         """
-        check_frame(image)
         wanted = self.outputs if outputs is None else _outputs(outputs)
+        if self._gpu is not None:
+            return self._gpu.segment(image, wanted)
+        check_frame(image)
         with self._lock:
             plan = self._plan(image.shape[0], image.shape[1])
             start = time.perf_counter()
@@ -178,16 +174,57 @@ class Segmenter:
         return SegmentedFrame(label, overlay, confidence, timings)
 
     def stream(
-        self, frames: Iterable[npt.NDArray[np.uint8]], outputs: Sequence[str] | None = None
+        self,
+        frames: Iterable[npt.NDArray[np.uint8]],
+        outputs: Sequence[str] | None = None,
+        *,
+        newest_wins: bool = False,
     ) -> Iterator[SegmentedFrame]:
-        """Yield the result of each frame, in order; frames are taken as results are asked for."""
-        for frame in frames:
-            yield self(frame, outputs)
+        """Yield the result of each frame, in order; raises what calling does, in the frame's place.
+
+        On a GPU, copies and kernels of neighbouring frames overlap: up to three frames are taken
+        before the first one's result is given. `newest_wins`: for a live source, a thread takes
+        frames as they come, and those that a newer one overtakes give no result (`index` tells).
+        """
+        wanted = self.outputs if outputs is None else _outputs(outputs)
+        source = Newest(frames) if newest_wins else InOrder(frames)
+        if self._gpu is not None:
+            yield from self._gpu.stream(source, wanted)
+            return
+        try:
+            while source.ready(wait=True):
+                index, frame = source.take()
+                yield replace(self(frame, wanted), index=index)
+        finally:
+            source.close()
+
+    def host_frame(self, height: int, width: int) -> npt.NDArray[np.uint8]:
+        """Return memory for a frame, uint8 (H, W, 3), that a GPU reads without a copy by the CPU.
+
+        Its bytes may change only when the result of the frame has come.
+        """
+        if self._gpu is not None:
+            return self._gpu.host_frame(height, width)
+        return np.empty((height, width, 3), np.uint8)
+
+    def time_stages(
+        self, image: npt.NDArray[np.uint8], outputs: Sequence[str] | None = None, repeats: int = 20
+    ) -> dict[str, list[float]]:
+        """Return milliseconds of each stage on a GPU, each alone, as DeviceSegmenter.time_stages.
+
+        Raises UserError on a CPU, where SegmentedFrame.timings has the stages.
+        """
+        if self._gpu is None:
+            raise UserError(f"stages are timed alone on a GPU only, not on {self.device}")
+        wanted = self.outputs if outputs is None else _outputs(outputs)
+        return self._gpu.time_stages(image, wanted, repeats)
 
     def warm_up(self, height: int, width: int) -> None:
-        """Segment an empty frame of this size with every output, so that the first real one
-        isn't late."""
-        self(np.zeros((height, width, 3), np.uint8), OUTPUTS)
+        """Segment an empty frame of this size with every output, and with the label alone or with
+        its overlay, so that the first real one isn't late."""
+        empty = np.zeros((height, width, 3), np.uint8)
+        for outputs in (OUTPUTS, OUTPUTS[:2], OUTPUTS[:1])[: 3 if self._gpu else 1]:
+            self(empty, outputs)
 
     def memory_bytes(self) -> int:
         """Return what torch's allocator holds on a GPU, or the process's resident set on a CPU."""
@@ -197,7 +234,7 @@ class Segmenter:
 
     def describe(self) -> str:
         """Return one line that says what runs here."""
-        backend, table = self._backend, self.header.table
+        backend, table = self._runs, self.header.table
         return (
             f"model {self.name} ({self.header.network}, {table.num_classes} {table.name} classes, "
             f"data licence: {self.header.data_licence}), network size {self.network_size}, "
@@ -264,4 +301,5 @@ def _outputs(outputs: Sequence[str]) -> tuple[str, ...]:
     unknown = [output for output in outputs if output not in OUTPUTS]
     if isinstance(outputs, str) or unknown:
         raise UserError(f"outputs {outputs!r} are unknown: choose from {', '.join(OUTPUTS)}")
-    return tuple(outputs)
+    # One order for one choice; the label is always there.
+    return tuple(name for name in OUTPUTS if name == "label" or name in outputs)

@@ -74,24 +74,39 @@ class Axis:
         cells = low[start], high[start], cell_weight
         return cls(low, high, weight, *cells, slot, cell_start, spacing)
 
+    def on(self, device: torch.device, part: slice = slice(None)) -> PlacedAxis:
+        """Put what a `part` of the pixels reads on a device."""
+        arrays = self.low[part], self.high[part], self.weight[part]
+        return PlacedAxis(*(torch.from_numpy(array).to(device) for array in arrays))
+
     def pixels(self) -> slice | IntArray:
         """Return what picks the pixels, in order, from an axis of cells x slots."""
         first, last = int(self.slot[0]), int(self.slot[-1])
         return slice(first, last + 1) if last - first == len(self.slot) - 1 else self.slot
 
 
-def interpolate(logits: torch.Tensor, rows: Axis, columns: Axis) -> torch.Tensor:
+@dataclass(frozen=True)
+class PlacedAxis:
+    """`low`, `high` and `weight` of an Axis, or of a part of its pixels, on a device."""
+
+    low: torch.Tensor
+    high: torch.Tensor
+    weight: torch.Tensor
+
+
+def interpolate(
+    logits: torch.Tensor, rows: Axis | PlacedAxis, columns: Axis | PlacedAxis
+) -> torch.Tensor:
     """Return the logits of every frame pixel, float32 (C, H, W), on the device of `logits` (C,
     h, w)."""
-
-    def put(array: IntArray | FloatArray) -> torch.Tensor:
-        return torch.from_numpy(array).to(logits.device)
-
+    rows, columns = (
+        axis.on(logits.device) if isinstance(axis, Axis) else axis for axis in (rows, columns)
+    )
     logits = logits.float()
-    share = put(columns.weight)
-    wide = logits[:, :, put(columns.low)] * (1 - share) + logits[:, :, put(columns.high)] * share
-    share = put(rows.weight)[:, None]
-    return wide[:, put(rows.low)] * (1 - share) + wide[:, put(rows.high)] * share
+    share = columns.weight
+    wide = logits[:, :, columns.low] * (1 - share) + logits[:, :, columns.high] * share
+    share = rows.weight[:, None]
+    return wide[:, rows.low] * (1 - share) + wide[:, rows.high] * share
 
 
 def confidence(logits: torch.Tensor) -> torch.Tensor:

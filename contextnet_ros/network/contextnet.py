@@ -138,7 +138,12 @@ class ContextNet(nn.Module):
     def context_features(self, images: torch.Tensor) -> torch.Tensor:
         """(N, 3, H, W) -> (N, context_channels, h, w), h = H / (8 context_scale)."""
         # Averaging, since bilinear sampling at 1/4 would skip three pixels of four: poles vanish.
-        features: torch.Tensor = self.context(F.avg_pool2d(images, self.context_scale))
+        return self.reduced_features(F.avg_pool2d(images, self.context_scale))
+
+    def reduced_features(self, reduced: torch.Tensor) -> torch.Tensor:
+        """What `context_features` gives, of images that are already averaged (N, 3, H /
+        context_scale, W / context_scale)."""
+        features: torch.Tensor = self.context(reduced)
         return features if self.pyramid is None else self.pyramid(features)
 
     def classify(self, detail: tuple[torch.Tensor, ...], context: torch.Tensor) -> torch.Tensor:

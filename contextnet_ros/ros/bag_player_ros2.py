@@ -129,6 +129,7 @@ class Ros2Player:
             subprocess.run(
                 ["ros2", *_RESUME], stdin=subprocess.DEVNULL, stdout=sys.stderr, check=True
             )
+            emit("playing")
             end = time.monotonic() + limit_s
             while process.poll() is None:
                 self.spin(0.05)

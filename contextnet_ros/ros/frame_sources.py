@@ -26,7 +26,7 @@ from contextnet_ros.labels import (
 )
 from contextnet_ros.ros.bag_io import BagReader, is_bag
 from contextnet_ros.tools.media import IMAGE_SUFFIXES, Video, read_image
-from contextnet_ros.training.datasets import CamVid
+from contextnet_ros.training.folders import CamVid
 from contextnet_ros.training.scenes import MIN_SIDE, render_sequence
 
 # Each seed gives one drive of this many frames: the picture moves, and a bag of a few dozen frames

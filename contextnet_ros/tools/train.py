@@ -133,7 +133,9 @@ def _run(options: argparse.Namespace, recipe: Recipe, world: World, device: str)
         }
         with atomic_write(options.json) as temporary:
             temporary.write_text(json.dumps(result, indent=1) + "\n")
-    print(f"best weights: {best}; use them with: segment_node --ros-args -p model:={best}")
+    print(
+        f"best weights: {best}; use them with: segment_node --ros-args -p model:={best.resolve()}"
+    )
     return 0
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import cv2
@@ -16,7 +16,6 @@ from contextnet_ros.labels import (
     CAMVID,
     CITYSCAPES,
     CITYSCAPES_TO_CAMVID,
-    IGNORE_ID,
     ClassTable,
     Pixels,
 )
@@ -25,7 +24,6 @@ from contextnet_ros.training.scenes import MIN_SIDE, render_frame
 FIRST_UNSEEN_SEED = 900_000
 """Scenes from this seed on are never trained on: scores and demonstrations use them."""
 
-CAMVID_LICENCE = "CamVid labels and frames: CC BY-NC 4.0, personal and research use only"
 GENERATED_LICENCE = "generated scenes: no restriction"
 
 
@@ -143,53 +141,6 @@ def pair_up(
         found = "; ".join(complaints) or "no images and no labels"
         raise UserError(f"{what}: {len(pairs)} pairs found in {root}, {found}")
     return pairs
-
-
-class CamVid(PairedFiles):
-    """`root/split` with images and `root/splitannot` with label PNGs of the same names.
-
-    `only`, `without`: recordings, which are what names begin with, as 0006R0; others, or these,
-    are left out. Raises UserError for a folder or a partner that is missing, and for a recording
-    that is not there.
-    """
-
-    UNLABELLED = 11
-
-    def __init__(
-        self, root: Path, split: str, only: Sequence[str] = (), without: Sequence[str] = ()
-    ) -> None:
-        folders = root / split, root / f"{split}annot"
-        for folder in folders:
-            if not folder.is_dir():
-                raise UserError(
-                    f"CamVid folder {folder} does not exist: give the folder that holds "
-                    f"{split}/ and {split}annot/ as --root"
-                )
-        images, labels = ({path.name: path for path in f.glob("*.png")} for f in folders)
-        pairs = pair_up(f"CamVid {split}", root, images, labels)
-        chosen = _chosen(recordings(image.name for image, _ in pairs), only, without, split)
-        super().__init__(
-            CAMVID,
-            CAMVID_LICENCE,
-            " ".join(["camvid", split, *(["of", *chosen] if only or without else [])]),
-            [pair for pair in pairs if recordings([pair[0].name])[0] in chosen],
-            {**{value: value for value in range(CAMVID.num_classes)}, self.UNLABELLED: IGNORE_ID},
-        )
-
-
-def recordings(names: Iterable[str]) -> list[str]:
-    """The recordings that CamVid's frames of these names come from, sorted."""
-    return sorted({name.partition("_")[0] for name in names})
-
-
-def _chosen(known: list[str], only: Sequence[str], without: Sequence[str], split: str) -> list[str]:
-    for name in (*only, *without):
-        if name not in known:
-            raise UserError(f"CamVid {split} has no recording {name!r}, but {', '.join(known)}")
-    chosen = [name for name in known if (not only or name in only) and name not in without]
-    if not chosen:
-        raise UserError(f"CamVid {split} without {', '.join(without)} has no frames left")
-    return chosen
 
 
 def _read(path: Path, flags: int) -> Pixels:

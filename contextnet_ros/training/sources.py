@@ -8,8 +8,8 @@ from typing import Any
 
 from contextnet_ros.files import UserError
 from contextnet_ros.labels import CAMVID, CITYSCAPES, ClassTable
-from contextnet_ros.training.datasets import CamVid, GeneratedScenes, LabelledFrames, Mapped
-from contextnet_ros.training.folders import Cityscapes, Folders
+from contextnet_ros.training.datasets import GeneratedScenes, LabelledFrames, Mapped
+from contextnet_ros.training.folders import CamVid, Cityscapes, Folders
 from contextnet_ros.training.tables import class_lookup, load_table
 
 DATA_KEYS: dict[str, dict[str, bool]] = {

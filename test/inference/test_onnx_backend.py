@@ -118,6 +118,24 @@ def test_onnx_runtime_adds_and_cuts_off_within_its_convolutions(network, header,
     assert set(found) == {"Unsqueeze", "Reshape", "Conv", "Upsample", "ReorderOutput"}
 
 
+@pytest.mark.parametrize(
+    ("version", "spins"), [("1.12.1", False), ("1.26.0", False), ("1.32.0", True)]
+)
+def test_threads_spin_only_where_it_ends_soon(network, header, monkeypatch, version, spins):
+    seen = {}
+
+    class Options(onnxruntime.SessionOptions):
+        def add_session_config_entry(self, key, value):
+            seen[key] = value
+
+    monkeypatch.setattr(onnxruntime, "__version__", version)
+    monkeypatch.setattr(onnxruntime, "SessionOptions", Options)
+    model = build_graph(network, header).SerializeToString()
+    onnx_backend.make_session(model, num_threads=1)
+    assert seen["session.intra_op.allow_spinning"] == str(int(spins))
+    assert ("session.intra_op.spin_duration_us" in seen) == spins
+
+
 def test_a_gpu_is_not_for_onnx_runtime(network, header):
     with pytest.raises(UserError, match=r"for the CPU, the device is cuda.*backend auto or torch"):
         make_backend("onnxruntime", network, header, torch.device("cuda"), "float16", 1)

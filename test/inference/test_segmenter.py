@@ -341,18 +341,6 @@ def test_warm_up_takes_any_size(segmenter):
     segmenter.warm_up(48, 40)
 
 
-@pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-@pytest.mark.parametrize("network_size", ["frame", "scale 0.5"])
-def test_labels_on_a_gpu_agree_with_float32_on_the_cpu(network, header, make_frame, network_size):
-    frame = make_frame(512, 1024)
-    options = {"network_size": network_size, "outputs": ALL}
-    on_cpu = Segmenter(network, header, device="cpu", **options)(frame)
-    on_gpu = Segmenter(network, header, device="cuda", **options)(frame)
-    assert (on_cpu.label == on_gpu.label).mean() >= 0.998
-    assert np.abs(on_cpu.confidence.astype(int) - on_gpu.confidence).mean() < 2
-
-
 def test_padding_of_the_input_is_the_networks_own(header, make_frame):
     frame = make_frame(75, 101)
     normalize = Normalizer(75, 101, header)

@@ -16,11 +16,15 @@ import yaml
 from contextnet_ros.inference import Segmenter
 from contextnet_ros.network import load_weights, read_header
 from contextnet_ros.tools import study
-from contextnet_ros.training.datasets import CamVid, GeneratedScenes
+from contextnet_ros.training.datasets import GeneratedScenes
+from contextnet_ros.training.folders import CamVid
 from contextnet_ros.training.loop import Training
 from contextnet_ros.training.scoring import ConfusionMatrix
 from contextnet_ros.training.studies import STUDIES
 from contextnet_ros.training.studies.study import published
+
+# Ten small trainings in the first test's set-up: seconds, but on a busy machine many.
+pytestmark = pytest.mark.timeout(1200)
 
 RECIPE = {
     "variant": "cn14-160",

@@ -108,3 +108,24 @@ def test_a_training_may_augment_on_its_device(tmp_path: Path) -> None:
     assert float(difference.mean()) < 8  # colours, and another noise of at most 4
     training.run()
     assert training.step == 2
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device; torch finds none")
+def test_a_gpu_renders_what_the_cpu_does() -> None:
+    image, label = frame()
+    augmentation = Augmentation(crop=(64, 96), gamma=0.3, blur=2, grayscale=0.3, cutout=2)
+    crops = [
+        augmentation.draw(label, NetworkSize(), np.random.default_rng(seed)) for seed in range(16)
+    ]
+    windows = Windows.collate(
+        [(torch.from_numpy(image[c.window].copy()), torch.from_numpy(label[c.window].copy()), c)
+         for c in crops]
+    )  # fmt: skip
+    images, labels = crop_device.render(windows, CPU)
+    found, found_labels = crop_device.render(windows.pin_memory(), torch.device("cuda"))
+    assert torch.equal(found_labels.cpu(), labels)
+    difference = (found.cpu().int() - images.int()).abs()
+    # Sums in another order round another way, and colours after them enlarge that.
+    assert int(difference.max()) <= 8
+    assert float(difference.float().mean()) < 0.1

@@ -11,11 +11,11 @@ import pytest
 from contextnet_ros.files import UserError
 from contextnet_ros.labels import CAMVID, CITYSCAPES, CITYSCAPES_TO_CAMVID, ClassTable
 from contextnet_ros.training.datasets import (
-    CamVid,
     GeneratedScenes,
     InMemory,
     combined_licence,
 )
+from contextnet_ros.training.folders import CamVid
 from contextnet_ros.training.sources import open_data
 
 

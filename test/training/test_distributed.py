@@ -27,10 +27,12 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def train(folder: Path, recipe: Path, processes: int) -> dict[str, torch.Tensor]:
-    """Model and averaged weights at the end of a run of so many processes on the CPU."""
+def train(
+    folder: Path, recipe: Path, processes: int, device: str = "cpu"
+) -> dict[str, torch.Tensor]:
+    """Model and averaged weights at the end of a run of so many processes."""
     command = [sys.executable, "-m", "contextnet_ros.tools.train", "--recipe", str(recipe)]
-    command += ["-o", str(folder), "--device", "cpu", "--workers", "0"]
+    command += ["-o", str(folder), "--device", device, "--workers", "0"]
     shared = {**os.environ, "OMP_NUM_THREADS": "1", "MASTER_ADDR": "127.0.0.1"}
     shared |= {"MASTER_PORT": str(free_port()), "WORLD_SIZE": str(processes)}
     running = [
@@ -50,32 +52,69 @@ def train(folder: Path, recipe: Path, processes: int) -> dict[str, torch.Tensor]
             process.kill()
     assert [process.returncode for process in running] == [0] * processes, outputs
     assert sum("best weights:" in output for output in outputs) == 1
-    state = torch.load(folder / CHECKPOINT_NAME, weights_only=True)
+    state = torch.load(folder / CHECKPOINT_NAME, map_location="cpu", weights_only=True)
     assert state["step"] == 3
     return {**state["model"], **{f"average.{k}": v for k, v in state["average"].items()}}
 
 
-def test_two_processes_train_as_one(tmp_path: Path) -> None:
-    start = tmp_path / "start.safetensors"
+def write_recipe(folder: Path, **changes: object) -> Path:
+    """A small recipe that starts from given weights and drops nothing, so that runs compare."""
+    start = folder / "start.safetensors"
     torch.manual_seed(0)
     save_weights(start, ContextNet(11, "cn14-160"), WeightHeader(CAMVID, "cn14-160"))
-    recipe = tmp_path / "small.yaml"
+    recipe = folder / "small.yaml"
     scenes = {"data": "generated", "first_seed": 0, "num_scenes": 4, "size": [48, 64], "share": 1}
     settings = {
         "variant": "cn14-160", "init": str(start), "network_size": "frame", "train": [scenes],
         "steps": 3, "batch": 4, "warmup_steps": 0, "learning_rate": 0.05, "optimizer": "rmsprop",
         "dropout": 0.0, "freeze_normalization": True, "class_weights": 1.1, "validate_every": 100,
+        "teacher": str(start), "teacher_weight": 0.5,
         # Small crops of enlarged frames: the two halves of a batch are labelled unevenly.
         "augmentation": {"crop": [64, 64], "scale": [0.5, 1.0]},
+        **changes,
     }  # fmt: skip
     recipe.write_text(yaml.safe_dump(settings))
-    one = train(tmp_path / "one", recipe, 1)
-    two = train(tmp_path / "two", recipe, 2)
+    return recipe
+
+
+def assert_alike(one: dict[str, torch.Tensor], two: dict[str, torch.Tensor], atol: float) -> None:
     before = ContextNet(11, "cn14-160").state_dict()
     moved = (one["network.classifier.weight"] - before["classifier.weight"]).abs().max()
     assert moved > 1e-3, "a run that changes nothing would compare equal"
     for name, tensor in one.items():
-        torch.testing.assert_close(two[name], tensor, atol=1e-5, rtol=0, msg=name)
+        torch.testing.assert_close(two[name], tensor, atol=atol, rtol=0, msg=name)
+
+
+def test_two_processes_train_as_one(tmp_path: Path) -> None:
+    recipe = write_recipe(tmp_path)
+    assert_alike(train(tmp_path / "one", recipe, 1), train(tmp_path / "two", recipe, 2), 1e-5)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(
+    torch.cuda.device_count() < 2,
+    reason=f"needs two CUDA devices, one for each process; there are {torch.cuda.device_count()}",
+)
+def test_two_gpus_with_statistics_of_the_whole_batch_train_as_one(tmp_path: Path) -> None:
+    recipe = write_recipe(tmp_path, freeze_normalization=False, learning_rate=0.005)
+    one = train(tmp_path / "one", recipe, 1, "cuda")
+    two = train(tmp_path / "two", recipe, 2, "cuda")
+    # Sums in another order, through batch norms of few pixels.
+    assert_alike(one, two, 1e-3)
+
+
+def test_batch_norms_of_gpus_are_synchronized_and_keep_their_names() -> None:
+    model = ContextNet(11, "cn14-160")
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    norms = sum(isinstance(module, torch.nn.BatchNorm2d) for module in model.modules())
+    assert World(0, 2).synchronized(model, torch.device("cpu")) is model
+    assert World().synchronized(model, torch.device("cuda")) is model
+    assert not any(isinstance(m, torch.nn.SyncBatchNorm) for m in model.modules())
+    converted = World(0, 2).synchronized(model, torch.device("cuda"))
+    kinds = [type(m) for m in converted.modules()]
+    assert kinds.count(torch.nn.SyncBatchNorm) == norms > 0
+    assert torch.nn.BatchNorm2d not in kinds
+    assert all(torch.equal(converted.state_dict()[name], before[name]) for name in before)
 
 
 def test_a_batch_that_can_not_be_shared_is_refused(tmp_path: Path) -> None:

@@ -12,7 +12,15 @@ import torch
 
 from contextnet_ros.files import UserError
 from contextnet_ros.inference import Segmenter
-from contextnet_ros.network import ContextNet, NetworkSize, load_weights, read_header
+from contextnet_ros.labels import CAMVID
+from contextnet_ros.network import (
+    ContextNet,
+    NetworkSize,
+    WeightHeader,
+    load_weights,
+    read_header,
+    save_weights,
+)
 from contextnet_ros.training.augment import Augmentation
 from contextnet_ros.training.checkpoint import AveragedWeights
 from contextnet_ros.training.datasets import GeneratedScenes, InMemory
@@ -309,3 +317,25 @@ def test_every_frame_comes_once_before_any_comes_again_and_shares_hold() -> None
     assert 270 <= len(small.seen) <= 330
     assert set(small.seen[:7]) == set(small.seen[7:14]) == set(range(7))
     assert small.seen[:7] != small.seen[7:14]
+
+
+@pytest.mark.parametrize("name", ["best-teacher", "best"])
+def test_the_recipe_for_a_gpu_starts_on_small_frames(
+    name: str, tmp_path: Path, camvid: Path
+) -> None:
+    settings = Recipe.load(name).to_dict()
+    for entry in (*settings["train"], *settings["validate"]):
+        if entry["data"] == "generated":
+            entry.update(num_scenes=1, size=[72, 96])
+    settings["augmentation"].update(crop=[96, 96])
+    settings.update(network_size="frame", batch=2, steps=1, width=0.25, warmup_steps=0)
+    teacher = WeightHeader(CAMVID, "cn12", width=0.25)
+    save_weights(tmp_path / "teacher.safetensors", teacher.build(), teacher)
+    if name == "best":
+        settings["teacher"] = [str(tmp_path / "teacher.safetensors")]
+    training = train(tmp_path / "run", camvid, Recipe.from_dict(settings))
+    assert training.step == 1
+    assert len(read_header(tmp_path / "run" / "best.safetensors").scores) == 2
+    entry = json.loads((tmp_path / "run" / "log.jsonl").read_text())
+    assert ("teacher" in entry["losses"]) == (name == "best")
+    assert sum(entry["losses"].values()) == pytest.approx(entry["loss"], abs=1e-3)

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import pytest
 import torch
 
+from contextnet_ros.training.loop import Training
 from contextnet_ros.training.precision import Precision
+from contextnet_ros.training.recipe import Recipe
 
 CPU = torch.device("cpu")
 
@@ -82,3 +87,23 @@ def test_the_scale_goes_on_where_it_stood() -> None:
     second.load_state_dict(first.state_dict())
     assert second.state_dict() == first.state_dict()
     Precision("float32", CPU).load_state_dict({})
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device; torch finds none")
+@pytest.mark.parametrize("name", ["auto", "float16"])
+def test_a_gpu_trains_in_16_bits_and_goes_on_from_its_checkpoint(tmp_path: Path, name: str) -> None:
+    scenes = {"data": "generated", "first_seed": 0, "num_scenes": 2, "size": [48, 64], "share": 1}
+    recipe = Recipe.from_dict(
+        {
+            "variant": "cn14-160", "network_size": "frame", "train": [scenes], "batch": 2,
+            "steps": 20, "precision": name, "augmentation": {"crop": [32, 64]},
+        }
+    )  # fmt: skip
+    for stop in (10, 20):
+        training = Training(recipe, tmp_path, None, "cuda", workers=0)
+        training.run(stop=lambda training=training, stop=stop: training.step >= stop)
+        assert training.step == stop
+    log = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert [entry["step"] for entry in log] == [20]
+    assert log[0]["loss"] < 4

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from contextnet_ros.files import UserError
-from contextnet_ros.training.datasets import recordings as recordings_of
+from contextnet_ros.training.folders import recordings as recordings_of
 from contextnet_ros.training.recipe import Recipe
 from contextnet_ros.training.sources import open_data
 from contextnet_ros.training.studies.study import (

@@ -1,0 +1,181 @@
+"""What the pipeline asks of a device: memory, streams, events and recorded work.
+
+A stream does what it is given in order and at once returns; an event marks a place in a stream.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import torch
+
+Work = Callable[[], None]
+
+_WARM_UP_RUNS = 3
+
+
+class DeviceError(RuntimeError):
+    """The device failed and gives no more results in this process, which should end: one line."""
+
+
+class Event(Protocol):
+    """A place in a stream; torch.cuda.Event is one."""
+
+    def synchronize(self) -> None:
+        """Wait until the stream has come here."""
+
+    def elapsed_time(self, end_event: Any, /) -> float:
+        """Return milliseconds to a later event; both have been reached."""
+
+
+class Stream(Protocol):
+    """Work in order."""
+
+    def run(self, work: Work) -> None:
+        """Start work that itself only starts things on the device."""
+
+    def copy(self, target: torch.Tensor, source: torch.Tensor) -> None:
+        """Start a copy between the host's and the device's memory."""
+
+    def record(self, event: Any) -> None:
+        """Mark where the stream is now."""
+
+    def wait(self, event: Any) -> None:
+        """Start nothing more before `event` has been reached."""
+
+
+class Device(Protocol):
+    """`device`: the torch device of its memory."""
+
+    device: torch.device
+
+    def stream(self) -> Stream: ...
+
+    def event(self) -> Event: ...
+
+    def host_memory(self, shape: tuple[int, ...]) -> torch.Tensor:
+        """Return bytes of the host that the device copies without the processor's help."""
+
+    def is_host_memory(self, tensor: torch.Tensor) -> bool:
+        """Whether a tensor is such memory."""
+
+    def device_memory(self, shape: tuple[int, ...]) -> torch.Tensor:
+        """Return bytes of the device."""
+
+    def both(self, first: Callable[[], Any], second: Callable[[], Any]) -> tuple[Any, Any]:
+        """Return what two independent pieces of work give, done side by side where that can be."""
+
+    def capture(self, work: Work, stream: Stream) -> Work:
+        """Warm up and record work; returns what repeats it in `stream`."""
+
+    def release(self) -> None:
+        """Give memory that nothing uses back to the device."""
+
+
+class CudaStream:
+    """A CUDA stream."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.stream: torch.cuda.Stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+        # What it will read may still be on its way.
+        self.stream.wait_stream(torch.cuda.current_stream(device))
+
+    def run(self, work: Work) -> None:
+        with torch.cuda.stream(self.stream):
+            work()
+
+    def copy(self, target: torch.Tensor, source: torch.Tensor) -> None:
+        with torch.cuda.stream(self.stream):
+            target.copy_(source, non_blocking=True)
+
+    def record(self, event: torch.cuda.Event) -> None:
+        event.record(self.stream)
+
+    def wait(self, event: torch.cuda.Event) -> None:
+        self.stream.wait_event(event)
+
+
+class CudaDevice:
+    """One NVIDIA GPU: streams, pinned memory, CUDA graphs.
+
+    What is recorded shares one pool of memory: replays must follow each other in one stream, and
+    leave nothing behind but what they write to memory from outside.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        index = torch.cuda.current_device() if device.index is None else device.index
+        self.device = torch.device("cuda", index)
+        self._graphs: weakref.WeakSet[torch.cuda.CUDAGraph] = weakref.WeakSet()
+        self._side = CudaStream(self.device).stream
+
+    def stream(self) -> CudaStream:
+        return CudaStream(self.device)
+
+    def event(self) -> torch.cuda.Event:
+        with torch.cuda.device(self.device):
+            return torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
+
+    def host_memory(self, shape: tuple[int, ...]) -> torch.Tensor:
+        return torch.empty(shape, dtype=torch.uint8, pin_memory=True)
+
+    def is_host_memory(self, tensor: torch.Tensor) -> bool:
+        return tensor.is_pinned()
+
+    def device_memory(self, shape: tuple[int, ...]) -> torch.Tensor:
+        return torch.empty(shape, dtype=torch.uint8, device=self.device)
+
+    def both(self, first: Callable[[], Any], second: Callable[[], Any]) -> tuple[Any, Any]:
+        main = torch.cuda.current_stream(self.device)
+        self._side.wait_stream(main)
+        with torch.cuda.stream(self._side):
+            beside = second()
+        result = first()
+        main.wait_stream(self._side)
+        return result, beside
+
+    def capture(self, work: Work, stream: Any) -> Work:
+        # Convolution algorithms are chosen by time, once; the choice is the process's, not ours.
+        stream.stream.wait_stream(torch.cuda.current_stream(self.device))
+        with torch.backends.cudnn.flags(enabled=True, benchmark=True, deterministic=False):
+            for _ in range(_WARM_UP_RUNS):
+                stream.run(work)
+            stream.stream.synchronize()
+            graph = torch.cuda.CUDAGraph()
+            pool = next((kept.pool() for kept in self._graphs), None)
+            # The outer one sets this thread's stream back where a recording fails; others may use
+            # the GPU meanwhile, since only this thread's calls belong to the recording.
+            with (
+                torch.cuda.stream(stream.stream),
+                torch.cuda.graph(
+                    graph, pool=pool, stream=stream.stream, capture_error_mode="thread_local"
+                ),
+            ):
+                work()
+        self._graphs.add(graph)
+        return graph.replay
+
+    def release(self) -> None:
+        torch.cuda.empty_cache()
+
+
+def failure(error: BaseException) -> str:
+    """Return what an exception of the device means: "memory" (there is too little, the device goes
+    on), "device" (nothing that follows can be trusted), or "" for any other.
+    """
+    chain: list[BaseException] = []
+    link: BaseException | None = error
+    # An allocation that fails while work is recorded is followed by the recording's own failure.
+    while link is not None and link not in chain:
+        chain.append(link)
+        link = link.__cause__ or link.__context__
+    texts = [f"{type(link).__name__} {link}".lower() for link in chain]
+    if any("out of memory" in text or "alloc_failed" in text for text in texts):
+        return "memory"
+    if any(isinstance(link, torch.OutOfMemoryError) for link in chain):
+        return "memory"
+    marks = ("cuda error", "acceleratorerror", "cudnn", "cublas", "cuda driver")
+    if any(mark in text for text in texts for mark in marks):
+        return "device"
+    return ""

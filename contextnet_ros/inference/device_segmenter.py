@@ -1,0 +1,166 @@
+"""A network on a device with streams: what Segmenter is on a GPU."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from contextnet_ros.inference.backend import PRECISIONS
+from contextnet_ros.inference.device import CudaDevice, Device, Work
+from contextnet_ros.inference.frame_program import DeviceNetwork, FrameProgram, find_kernels
+from contextnet_ros.inference.overlay import OverlayBlender
+from contextnet_ros.inference.pipeline import Pipeline
+from contextnet_ros.inference.segmented_frame import SegmentedFrame
+from contextnet_ros.inference.sources import Source
+from contextnet_ros.inference.team import Team
+from contextnet_ros.network import ContextNet, NetworkSize, WeightHeader
+
+Tensors = dict[str, torch.Tensor]
+
+# More would take processors from what else runs on a robot, and gain little: memory is the limit.
+_MOST_COPY_THREADS = 4
+
+
+class DeviceSegmenter:
+    """Runs a network in a Pipeline; `note`: what is missing for a faster one, empty where nothing
+    is."""
+
+    name = "torch"
+
+    def __init__(
+        self,
+        device: Device,
+        network: ContextNet,
+        header: WeightHeader,
+        precision: str,
+        num_threads: int,
+        network_size: NetworkSize,
+        blender: OverlayBlender,
+        kernels: ModuleType | None,
+        note: str = "",
+    ) -> None:
+        self.device = device.device
+        self.precision = precision
+        self.num_threads = num_threads
+        self.note = note
+        self._device = device
+        self._size = network_size
+        dtype = PRECISIONS[precision]
+        self._network = DeviceNetwork(network, header, device, dtype, blender, kernels)
+        self.pipeline = Pipeline(device, self._program, Team(min(num_threads, _MOST_COPY_THREADS)))
+
+    def segment(self, image: npt.NDArray[np.uint8], outputs: Sequence[str]) -> SegmentedFrame:
+        """Segment one frame and wait for it; raises what Pipeline.segment does."""
+        return self.pipeline.segment(image, outputs)
+
+    def stream(self, source: Source, outputs: Sequence[str]) -> Iterator[SegmentedFrame]:
+        """Yield the results of frames; raises what Pipeline.stream does."""
+        return self.pipeline.stream(source, outputs)
+
+    def set_blender(self, blender: OverlayBlender) -> None:
+        """Blend otherwise from the next frame on."""
+        self.pipeline.run(lambda: self._network.set_blender(blender))
+
+    def host_frame(self, height: int, width: int) -> npt.NDArray[np.uint8]:
+        """Return a frame (H, W, 3) in memory that the device reads without a copy."""
+        return np.asarray(self._device.host_memory((height, width, 3)).numpy())
+
+    def time_stages(
+        self, image: npt.NDArray[np.uint8], outputs: Sequence[str], repeats: int
+    ) -> dict[str, list[float]]:
+        """Return milliseconds of each stage alone, with nothing else on the device.
+
+        "copy_in" and "copy_out" from and to pinned memory; "preprocess", "network", "postprocess";
+        "kernels", these three together.
+        """
+        with self.pipeline.alone():
+            return self._time_stages(image, tuple(outputs), repeats)
+
+    def _time_stages(
+        self, image: npt.NDArray[np.uint8], outputs: tuple[str, ...], repeats: int
+    ) -> dict[str, list[float]]:
+        device = self._device
+        program = self._program(image.shape[0], image.shape[1], outputs)
+        arrays = program.host_inputs(image)
+        host_in = {name: device.host_memory(shape) for name, shape in program.inputs.items()}
+        for name, tensor in host_in.items():
+            np.copyto(tensor.numpy(), arrays[name])
+        inputs = {name: device.device_memory(shape) for name, shape in program.inputs.items()}
+        results = {name: device.device_memory(shape) for name, shape in program.outputs.items()}
+        host_out = {name: device.host_memory(shape) for name, shape in program.outputs.items()}
+        stream = device.stream()
+        start, end = device.event(), device.event()
+
+        def milliseconds(begin: Work) -> list[float]:
+            times = []
+            for _ in range(repeats):
+                stream.record(start)
+                begin()
+                stream.record(end)
+                end.synchronize()
+                times.append(float(start.elapsed_time(end)))
+            return times
+
+        def copies(targets: Tensors, sources: Tensors) -> Work:
+            def copy() -> None:
+                for name, target in targets.items():
+                    stream.copy(target, sources[name])
+
+            return copy
+
+        def repeated(work: Callable[[], Any]) -> Work:
+            def quiet() -> None:
+                with torch.inference_mode():
+                    work()
+
+            replay = device.capture(quiet, stream)
+            return lambda: stream.run(replay)
+
+        times = {"copy_in": milliseconds(copies(inputs, host_in))}
+        kept: list[torch.Tensor] = []
+
+        def keep_logits() -> None:
+            with torch.inference_mode():
+                program.prepare(inputs)
+                # A copy, since recordings share the memory that they leave their results in.
+                kept.append(program.logits().clone(memory_format=torch.preserve_format))
+
+        stream.run(keep_logits)
+        stream.record(end)
+        end.synchronize()
+        stages: dict[str, Callable[[], Any]] = {
+            "preprocess": lambda: program.prepare(inputs),
+            "network": program.logits,
+            "postprocess": lambda: program.finish(kept[0], inputs, results),
+            "kernels": lambda: program(inputs, results),
+        }
+        for stage, work in stages.items():
+            times[stage] = milliseconds(repeated(work))
+        times["copy_out"] = milliseconds(copies(host_out, results))
+        return times
+
+    def _program(self, height: int, width: int, outputs: tuple[str, ...]) -> FrameProgram:
+        return FrameProgram(self._network, self._size, height, width, outputs)
+
+
+def on_cuda(
+    device: torch.device,
+    network: ContextNet,
+    header: WeightHeader,
+    precision: str,
+    num_threads: int,
+    network_size: NetworkSize,
+    blender: OverlayBlender,
+) -> DeviceSegmenter:
+    """Return a DeviceSegmenter on a GPU, with the kernels that run there."""
+    cuda = CudaDevice(device)
+    with torch.cuda.device(cuda.device):
+        kernels, note = find_kernels(cuda.device)
+    return DeviceSegmenter(
+        cuda, network, header, precision, num_threads, network_size, blender, kernels, note
+    )

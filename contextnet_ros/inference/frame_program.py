@@ -1,0 +1,215 @@
+"""From the bytes of a frame to its label, overlay and confidence, all on one device.
+
+The network's two ends are Triton kernels (`kernels.py`) where Triton runs, and PyTorch's operators
+elsewhere; both give the same inputs to the network and the same labels.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from contextnet_ros.inference.device import Device
+from contextnet_ros.inference.overlay import OverlayBlender
+from contextnet_ros.inference.preprocess import Resizer, normalization_table
+from contextnet_ros.inference.upsample import Axis, confidence, interpolate
+from contextnet_ros.network import ContextNet, NetworkSize, WeightHeader, fold_batch_norm
+from contextnet_ros.network.variants import STRIDE
+
+# Frame rows that the plain operators interpolate together: a bound on their memory.
+_BAND = 128
+
+
+class DeviceNetwork:
+    """A folded network and its tables on a device, for frames of every size.
+
+    `kernels`: the module of that name, or None for plain operators.
+    """
+
+    def __init__(
+        self,
+        network: ContextNet,
+        header: WeightHeader,
+        device: Device,
+        dtype: torch.dtype,
+        blender: OverlayBlender,
+        kernels: ModuleType | None,
+    ) -> None:
+        self.device = device
+        self.dtype = dtype
+        self.kernels = kernels
+        self.swap = header.channel_order == "RGB"
+        self.multiple = network.size_multiple
+        folded = fold_batch_norm(network).to(device.device, dtype)
+        # torch's type hints leave this form of `to` out.
+        self.network: ContextNet = folded.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.table = self._put(normalization_table(header)[0])
+        self.frame_part, self.colour_part = (self._put(part) for part in blender.tables())
+
+    def set_blender(self, blender: OverlayBlender) -> None:
+        """Blend otherwise from the next frame on; to be called in the stream of the kernels."""
+        for kept, part in zip((self.frame_part, self.colour_part), blender.tables(), strict=True):
+            kept.copy_(torch.from_numpy(part))
+
+    def logits(self, images: torch.Tensor, reduced: torch.Tensor) -> torch.Tensor:
+        """Return logits (C, h, w) of the two inputs; the branches run side by side."""
+        network = self.network
+        context, detail = self.device.both(
+            lambda: network.reduced_features(reduced), lambda: network.detail_features(images)
+        )
+        logits: torch.Tensor = network.classify(detail, context)[0]
+        return logits
+
+    def _put(self, array: npt.NDArray[Any]) -> torch.Tensor:
+        return torch.from_numpy(array.copy()).to(self.device.device)
+
+
+class FrameProgram:
+    """What is done for frames of one size: normalize, run the network, upsample and blend.
+
+    Where the network sees another size than the frame's, the host resizes, as on a CPU, and copies
+    fewer bytes; the frame itself goes along for an overlay only.
+    """
+
+    def __init__(
+        self,
+        shared: DeviceNetwork,
+        size: NetworkSize,
+        height: int,
+        width: int,
+        outputs: tuple[str, ...],
+    ) -> None:
+        self._shared = shared
+        self._resize = Resizer(height, width, size, shared.multiple)
+        seen = self._resize.network_height, self._resize.network_width
+        self.inputs = {"seen": (*seen, 3)}
+        self._whole = "seen"
+        if "overlay" in outputs and seen != (height, width):
+            self._whole = "frame"
+            self.inputs["frame"] = (height, width, 3)
+        self.outputs = {
+            name: (height, width, 3) if name == "overlay" else (height, width) for name in outputs
+        }
+        padded = self._resize.padded_height, self._resize.padded_width
+        scale = shared.network.context_scale
+        # Zero where the padding is, which is never written.
+        self._images = self._zeros(*padded)
+        self._reduced = self._zeros(padded[0] // scale, padded[1] // scale)
+        axes = [
+            Axis.between(pixels, part, whole // STRIDE)
+            for pixels, part, whole in zip((height, width), seen, padded, strict=True)
+        ]
+        place = shared.device.device
+        if shared.kernels is not None:
+            self._axes = [shared.kernels.Cells.of(axis, place) for axis in axes]
+        else:
+            self._bands = [
+                (band, axes[0].on(place, band))
+                for band in (slice(top, top + _BAND) for top in range(0, height, _BAND))
+            ]
+            self._columns = axes[1].on(place)
+
+    def host_inputs(self, image: npt.NDArray[np.uint8]) -> Mapping[str, npt.NDArray[np.uint8]]:
+        """Return the frame as the network sees it and, where they differ, as it is."""
+        if self.inputs["seen"] == image.shape:
+            return {"seen": image}
+        inputs = {"seen": self._resize(image)}
+        return {**inputs, "frame": image} if "frame" in self.inputs else inputs
+
+    def __call__(
+        self, inputs: Mapping[str, torch.Tensor], outputs: Mapping[str, torch.Tensor]
+    ) -> None:
+        with torch.inference_mode():
+            self.prepare(inputs)
+            self.finish(self.logits(), inputs, outputs)
+
+    def prepare(self, inputs: Mapping[str, torch.Tensor]) -> None:
+        """Write the network's inputs."""
+        shared, seen = self._shared, inputs["seen"]
+        scale = shared.network.context_scale
+        if shared.kernels is not None:
+            shared.kernels.prepare(
+                seen, shared.table, self._images, self._reduced, scale, shared.swap
+            )
+            return
+        height, width = seen.shape[:2]
+        level = (seen.flip(2) if shared.swap else seen).int()
+        normalized = torch.stack(
+            [shared.table[:, i][level[..., i]] for i in range(3)]
+        )  # (3, H, W), float32
+        self._images[0, :, :height, :width] = normalized
+        padded = torch.zeros_like(self._images, dtype=torch.float32)
+        padded[0, :, :height, :width] = normalized
+        self._reduced.copy_(torch.nn.functional.avg_pool2d(padded, scale))
+
+    def logits(self) -> torch.Tensor:
+        """Return logits (C, h, w) of what `prepare` wrote."""
+        return self._shared.logits(self._images, self._reduced)
+
+    def finish(
+        self,
+        logits: torch.Tensor,
+        inputs: Mapping[str, torch.Tensor],
+        outputs: Mapping[str, torch.Tensor],
+    ) -> None:
+        """Write the outputs, and nothing that isn't among them."""
+        shared, overlay = self._shared, outputs.get("overlay")
+        frame = inputs[self._whole] if overlay is not None else None
+        if shared.kernels is not None:
+            shared.kernels.finish(
+                logits,
+                *self._axes,
+                outputs["label"],
+                outputs.get("confidence"),
+                overlay,
+                frame,
+                shared.frame_part,
+                shared.colour_part,
+            )
+            return
+        for band, rows in self._bands:
+            dense = interpolate(logits, rows, self._columns)
+            label = dense.argmax(0)
+            outputs["label"][band] = label.to(torch.uint8)
+            if "confidence" in outputs:
+                outputs["confidence"][band] = confidence(dense)
+            if overlay is not None and frame is not None:
+                blended = shared.frame_part[frame[band].int()].int()
+                blended += shared.colour_part[label]
+                overlay[band] = blended.clamp_(max=255).to(torch.uint8)
+
+    def _zeros(self, height: int, width: int) -> torch.Tensor:
+        shared = self._shared
+        plain = torch.zeros(1, 3, height, width, dtype=shared.dtype, device=shared.device.device)
+        return plain.to(memory_format=torch.channels_last)
+
+
+def find_kernels(device: torch.device) -> tuple[ModuleType | None, str]:
+    """Return the module of Triton kernels and "", or None and what is missing for them.
+
+    Compiles and runs both kernels once, on a frame of one pixel: a machine may have Triton and no
+    compiler for its launcher.
+    """
+    try:
+        kernels = importlib.import_module("contextnet_ros.inference.kernels")
+        bytes_, dot = torch.zeros(1, 1, 3, dtype=torch.uint8, device=device), (1, 1)
+        table = torch.zeros(256, 3, device=device)
+        images, reduced = (torch.zeros(1, 3, side, side, device=device) for side in (4, 1))
+        kernels.prepare(bytes_, table, images, reduced, 4, True)
+        cells = kernels.Cells.of(Axis.between(1, 1, 4), device)
+        logits = torch.zeros(1, 2, 4, 4, device=device).to(memory_format=torch.channels_last)[0]
+        kernels.finish(logits, cells, cells, torch.zeros(dot, dtype=torch.uint8, device=device))
+    # Whatever it is, the plain operators do the same, slower.
+    except Exception as error:
+        cause = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        return None, (
+            f"plain operators at the network's ends; for several times their speed: pip install "
+            f"triton, and a C compiler (now: {cause})"
+        )
+    return kernels, ""

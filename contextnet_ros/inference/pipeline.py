@@ -1,0 +1,368 @@
+"""Frames through a ring of slots: copy in, kernels and copy out of neighbouring frames at a time.
+
+A slot holds a frame on its way: its bytes in pinned memory and on the device, and its results
+there. Three streams, one for each step, are tied together by events; the host waits for the last
+one of a frame only. One piece of code for every device that has streams.
+"""
+
+from __future__ import annotations
+
+import functools
+import threading
+import time
+from collections import OrderedDict, deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+
+from contextnet_ros.files import UserError
+from contextnet_ros.inference.device import Device, DeviceError, Work, failure
+from contextnet_ros.inference.host_memory import Bytes, Lease, LeasePool
+from contextnet_ros.inference.preprocess import check_frame
+from contextnet_ros.inference.segmented_frame import SegmentedFrame
+from contextnet_ros.inference.sources import Source
+from contextnet_ros.inference.team import ALONE, Team
+
+SLOTS = 3
+
+# Pairs of frame size and outputs whose buffers and recordings are kept.
+_KEPT = 6
+# Results that callers may keep, beside those in flight, before theirs are copied out of the pool.
+_KEPT_RESULTS = 4
+_REMEDY = "choose a smaller network_size (as 'scale 0.5'), or end what else uses that memory"
+_STEPS = ("copy_in", "network", "copy_out")
+
+
+class Program(Protocol):
+    """What is done on the device for frames of one size.
+
+    `inputs`, `outputs`: shapes of bytes.
+    """
+
+    @property
+    def inputs(self) -> Mapping[str, tuple[int, ...]]: ...
+
+    @property
+    def outputs(self) -> Mapping[str, tuple[int, ...]]: ...
+
+    def host_inputs(self, image: Bytes) -> Mapping[str, Bytes]:
+        """Return the inputs for a frame, arrays of the host."""
+
+    def __call__(
+        self, inputs: Mapping[str, torch.Tensor], outputs: Mapping[str, torch.Tensor]
+    ) -> None:
+        """Start what makes `outputs` of `inputs`, in the device's memory."""
+
+
+class Job:
+    """One frame on its way. `error`: why it has no result, delivered in its place."""
+
+    def __init__(self, index: int) -> None:
+        self.index = index
+        self.error: Exception | None = None
+        self._result: SegmentedFrame | None = None
+        self._finish: Callable[[], SegmentedFrame] | None = None
+
+    def started(self, finish: Callable[[], SegmentedFrame]) -> None:
+        """Remember what waits for the result."""
+        self._finish = finish
+
+    def finish(self) -> None:
+        """Wait until the device has done with the frame; raises nothing."""
+        if self._finish is not None:
+            try:
+                self._result = self._finish()
+            except Exception as error:
+                self.error = error
+            # Last: interrupted by Ctrl-C, it is still to be done.
+            self._finish = None
+
+    def result(self) -> SegmentedFrame:
+        """Return what the frame gave, or raise why there is nothing."""
+        if self.error is not None:
+            raise self.error
+        assert self._result is not None
+        return self._result
+
+
+class _Slot:
+    """The memory of one frame on its way, and what repeats its work."""
+
+    def __init__(self, device: Device, program: Program) -> None:
+        self.pinned = {name: device.host_memory(shape) for name, shape in program.inputs.items()}
+        self.inputs = {name: device.device_memory(shape) for name, shape in program.inputs.items()}
+        self.outputs = {
+            name: device.device_memory(shape) for name, shape in program.outputs.items()
+        }
+        # For results when all leases are taken.
+        self.results = {name: device.host_memory(shape) for name, shape in program.outputs.items()}
+        self.starts = {step: device.event() for step in _STEPS}
+        self.ends = {step: device.event() for step in _STEPS}
+        self.replay: Work = lambda: None
+        self.job: Job | None = None
+
+    def finish(self) -> None:
+        if self.job is not None:
+            self.job.finish()
+            self.job = None
+
+
+class _Ring:
+    """The slots of one frame size and one choice of outputs, used in turn."""
+
+    def __init__(self, device: Device, program: Program, stream: Any, count: int) -> None:
+        self.program = program
+        self.slots = deque(_Slot(device, program) for _ in range(count))
+        for slot in self.slots:
+            work = functools.partial(program, slot.inputs, slot.outputs)
+            slot.replay = device.capture(work, stream)
+        self.leases = LeasePool(device.host_memory, program.outputs, count + _KEPT_RESULTS)
+
+    def next_slot(self) -> _Slot:
+        """Return the slot that has been on its way the longest, after its frame has left it."""
+        self.slots.rotate(-1)
+        self.slots[-1].finish()
+        return self.slots[-1]
+
+    def finish(self) -> None:
+        for slot in self.slots:
+            slot.finish()
+
+
+class Pipeline:
+    """Segments frames on a device with streams; safe to call from several threads.
+
+    `build`: makes the program for a frame's height and width, and outputs. `team`: copies frames
+    into pinned memory. After the first frame of
+    a size and its outputs nothing is allocated on the device, and only events are waited for.
+    """
+
+    def __init__(
+        self,
+        device: Device,
+        build: Callable[[int, int, tuple[str, ...]], Program],
+        team: Team = ALONE,
+        slots: int = SLOTS,
+        kept: int = _KEPT,
+    ) -> None:
+        self._device = device
+        self._build = build
+        self._slots = slots
+        self._kept = kept
+        self._team = team
+        self._streams = {step: device.stream() for step in _STEPS}
+        self._rings: OrderedDict[tuple[int, int, tuple[str, ...]], _Ring] = OrderedDict()
+        self._lock = threading.RLock()
+        self._fatal: DeviceError | None = None
+
+    def segment(self, image: Bytes, outputs: Sequence[str]) -> SegmentedFrame:
+        """Segment one frame, uint8 (H, W, 3), and wait for it.
+
+        Raises ValueError for another kind of array, UserError where the device has too little
+        memory, DeviceError where it failed.
+        """
+        with self._lock:
+            job = self.submit(image, outputs)
+            job.finish()
+        return job.result()
+
+    def stream(self, source: Source, outputs: Sequence[str]) -> Iterator[SegmentedFrame]:
+        """Yield results in the order of their frames, at most as many in flight as there are slots.
+
+        Raises what `segment` does, in the place of the frame that it is about. Closing it waits for
+        what is in flight.
+        """
+        in_flight: deque[Job] = deque()
+        try:
+            while True:
+                if len(in_flight) < self._slots and source.ready(wait=not in_flight):
+                    try:
+                        index, image = source.take()
+                    except Exception as error:
+                        job = Job(-1)
+                        job.error = error
+                    else:
+                        job = self.submit(image, outputs, index)
+                    in_flight.append(job)
+                elif in_flight:
+                    job = in_flight.popleft()
+                    with self._lock:
+                        job.finish()
+                    yield job.result()
+                else:
+                    return
+        finally:
+            source.close()
+            with self._lock:
+                for job in in_flight:
+                    job.finish()
+
+    def submit(self, image: Bytes, outputs: Sequence[str], index: int = 0) -> Job:
+        """Start a frame; waits only for a slot. What goes wrong is in the job.
+
+        A frame in pinned memory is read until the job is finished, any other has been copied.
+        """
+        job = Job(index)
+        with self._lock:
+            try:
+                if self._fatal is not None:
+                    raise self._fatal
+                check_frame(image)
+                self._start(job, image, tuple(outputs))
+            except Exception as error:
+                job.error = self._explained(error)
+        return job
+
+    def run(self, work: Work) -> None:
+        """Start work between the frames already submitted and those to come."""
+        with self._lock:
+            self._streams["network"].run(work)
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Leave the device to the caller: nothing is in flight, and nothing starts."""
+        with self._lock:
+            for ring in self._rings.values():
+                ring.finish()
+            yield
+
+    def close(self) -> None:
+        """Wait for what is in flight and let all memory go; another frame starts anew."""
+        with self._lock:
+            self._keep_rings(0)
+
+    def _start(self, job: Job, image: Bytes, outputs: tuple[str, ...]) -> None:
+        ring = self._ring(image.shape[0], image.shape[1], outputs)
+        slot = ring.next_slot()
+        start = time.perf_counter()
+        sources = {
+            name: self._pinned(array, slot.pinned[name])
+            for name, array in ring.program.host_inputs(image).items()
+        }
+        prepare_ms = (time.perf_counter() - start) * 1e3
+        lease = ring.leases.take()
+        targets = slot.results if lease is None else lease.tensors
+        work: dict[str, Work] = {
+            "copy_in": lambda: self._copy_all("copy_in", slot.inputs, sources),
+            "network": lambda: self._streams["network"].run(slot.replay),
+            "copy_out": lambda: self._copy_all("copy_out", targets, slot.outputs),
+        }
+        begun: list[str] = []
+        try:
+            for step in _STEPS:
+                stream = self._streams[step]
+                if begun:
+                    stream.wait(slot.ends[begun[-1]])
+                begun.append(step)
+                stream.record(slot.starts[step])
+                work[step]()
+                stream.record(slot.ends[step])
+        except BaseException:
+            # The slot is free again only when nothing that was started uses it.
+            with suppress(Exception):
+                for step in begun:
+                    self._streams[step].record(slot.ends[step])
+                    slot.ends[step].synchronize()
+            raise
+        slot.job = job
+        job.started(functools.partial(self._finish, slot, lease, sources, prepare_ms, job.index))
+
+    def _finish(
+        self,
+        slot: _Slot,
+        lease: Lease | None,
+        sources: Mapping[str, torch.Tensor],  # noqa: ARG002  (kept until they have been read)
+        prepare_ms: float,
+        index: int,
+    ) -> SegmentedFrame:
+        failed: Exception | None = self._fatal
+        timings = {"preprocess": prepare_ms}
+        try:
+            slot.ends["copy_out"].synchronize()
+            for step in _STEPS:
+                timings[step] = float(slot.starts[step].elapsed_time(slot.ends[step]))
+        except Exception as error:
+            failed = self._explained(error)
+        if failed is not None:
+            raise failed
+        if lease is None:
+            arrays = {name: tensor.numpy().copy() for name, tensor in slot.results.items()}
+        else:
+            arrays = lease.arrays()
+        return SegmentedFrame(
+            arrays["label"], arrays.get("overlay"), arrays.get("confidence"), timings, index
+        )
+
+    def _pinned(self, array: Bytes, target: torch.Tensor) -> torch.Tensor:
+        if array.flags.c_contiguous and array.flags.writeable:
+            tensor = torch.from_numpy(array)
+            if self._device.is_host_memory(tensor):
+                return tensor
+        pinned = target.numpy()
+        self._team.share_out(len(array), lambda part: np.copyto(pinned[part], array[part]))
+        return target
+
+    def _copy_all(
+        self,
+        step: str,
+        targets: Mapping[str, torch.Tensor],
+        sources: Mapping[str, torch.Tensor],
+    ) -> None:
+        for name, target in targets.items():
+            self._streams[step].copy(target, sources[name])
+
+    def _ring(self, height: int, width: int, outputs: tuple[str, ...]) -> _Ring:
+        key = height, width, outputs
+        ring = self._rings.pop(key, None)
+        if ring is None:
+            self._keep_rings(self._kept - 1)
+            ring = self._new_ring(*key)
+            if ring is None:
+                # What other sizes keep may be what is missing.
+                self._keep_rings(0)
+                self._device.release()
+                ring = self._new_ring(*key)
+            if ring is None:
+                self._device.release()
+                raise UserError(
+                    f"frames of {width} x {height} need more memory than {self._device.device} "
+                    f"has free: {_REMEDY}"
+                )
+        self._rings[key] = ring
+        return ring
+
+    def _new_ring(self, height: int, width: int, outputs: tuple[str, ...]) -> _Ring | None:
+        try:
+            program = self._build(height, width, outputs)
+            return _Ring(self._device, program, self._streams["network"], self._slots)
+        except Exception as error:
+            if failure(error) != "memory":
+                raise
+            # The exception, and with it the memory that its frames hold, is gone on return.
+            return None
+
+    def _keep_rings(self, count: int) -> None:
+        while len(self._rings) > count:
+            _, ring = self._rings.popitem(last=False)
+            ring.finish()
+
+    def _explained(self, error: Exception) -> Exception:
+        """Return what to tell the caller; a device that failed is never asked again."""
+        kind = failure(error)
+        if kind == "memory":
+            return UserError(
+                f"{self._device.device} has too little memory ({_first_line(error)}): {_REMEDY}"
+            )
+        if kind == "device" and self._fatal is None:
+            self._fatal = DeviceError(
+                f"{_first_line(error)} ({self._device.device} gives no more results in this "
+                "process, which should end)"
+            )
+        return self._fatal if kind == "device" and self._fatal is not None else error
+
+
+def _first_line(error: BaseException) -> str:
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)
