@@ -6,6 +6,8 @@ TORCH ?= torch==2.13.0
 # A folder of images, a video or a rosbag2; empty: generated streets.
 INPUT ?=
 DEMO_ARGS ?=
+BENCH_NODE_ARGS ?=
+SOAK_ARGS ?=
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -16,7 +18,7 @@ DEV_STAMP := $(VENV)/.installed-dev
 # From the environment, quoted: a requirement such as torch>=2.4 is no redirection.
 export TORCH
 
-.PHONY: setup demo test lint docs clean force
+.PHONY: setup demo test lint docs bench-node soak clean force
 
 setup: $(RUN_STAMP)
 
@@ -59,6 +61,14 @@ lint: $(DEV_STAMP)
 docs: $(RUN_STAMP)
 	$(BIN)/python -m contextnet_ros.tools.curves docs/results/training-*.jsonl
 	$(BIN)/python -m contextnet_ros.tools.document README.md docs/*.md docs/models/*.md
+
+# The node without its network beside a bare relay, and what it holds: about a quarter of an hour.
+bench-node: $(RUN_STAMP)
+	$(BIN)/python -m contextnet_ros.ros.node_benchmark --json docs/results/bench-node.json $(BENCH_NODE_ARGS)
+
+# An hour at the highest rate that is held; SOAK_ARGS="--minutes 6" for less.
+soak: $(RUN_STAMP)
+	$(BIN)/python -m contextnet_ros.ros.soak --json docs/results/soak.json $(SOAK_ARGS)
 
 clean:
 	rm -rf $(VENV) build install log out *.egg-info .mypy_cache .pytest_cache .ruff_cache

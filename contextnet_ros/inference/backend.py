@@ -19,6 +19,10 @@ BACKENDS = ("auto", "torch", "onnxruntime")
 PRECISIONS = {"float32": torch.float32, "float16": torch.float16}
 
 
+class DeviceError(RuntimeError):
+    """The device failed in a way that no later frame survives."""
+
+
 class Backend(Protocol):
     """Runs one folded network on one device.
 

@@ -24,6 +24,8 @@ from contextnet_ros.network.variants import STRIDE
 
 METADATA_KEY = "contextnet"
 SOURCES = ("images", "bordered", "frame")
+BORDERED_SIDES = ("H + 1", "W + 1")
+"""Names of the dimensions of a bordered image of any size."""
 TARGETS = ("logits", "full_logits", "label")
 
 
@@ -179,7 +181,7 @@ def _label(graph: Graph, logits: str, source: str) -> str:
 def _source_info(source: str, size: tuple[int, int] | None) -> onnx.ValueInfoProto:
     plane: list[int | str] = ["H", "W"] if size is None else list(size)
     if source == "bordered":
-        plane = ["H + 1", "W + 1"] if size is None else [size[0] + 1, size[1] + 1]
+        plane = list(BORDERED_SIDES) if size is None else [size[0] + 1, size[1] + 1]
     if source == "images":
         return helper.make_tensor_value_info(
             source, TensorProto.FLOAT, ["N" if size is None else 1, 3, *plane]

@@ -113,15 +113,21 @@ class Graph:
         if isinstance(module, nn.ReLU6):
             return self.relu6(features)
         if isinstance(module, nn.Conv2d):
-            return self.convolution(
-                features,
-                *weights(module),
-                pair(module.stride),
-                pair(module.padding),
-                pair(module.dilation),
-                module.groups,
-            )
+            return self.conv2d(module, features)
         raise TypeError(f"{type(module).__name__} has no ONNX form here")
+
+    def conv2d(self, module: nn.Conv2d, features: str, gain: float = 1) -> str:
+        """Add a convolution whose input is to be multiplied with `gain`."""
+        weight, bias = weights(module)
+        return self.convolution(
+            features,
+            weight * gain,
+            bias,
+            pair(module.stride),
+            pair(module.padding),
+            pair(module.dilation),
+            module.groups,
+        )
 
     def chain(self, modules: Sequence[nn.Module], features: str) -> str:
         for module in modules:
@@ -182,27 +188,29 @@ class Graph:
 
     def classify(self, network: ContextNet, detail: Sequence[str], context: str) -> str:
         """Add fusion (Table 3), for cn124 in two steps, and classifier behind the features."""
-        factor = network.context_scale
+        factor, gain = network.context_scale, 1.0
         if network.half_fusion is not None:
-            context = self._fuse(network.half_fusion, detail[1], context, factor // 2)
+            context, gain = self._fuse(network.half_fusion, detail[1], context, factor // 2, gain)
             factor = 2
-        return self.module(
-            network.classifier, self._fuse(network.fusion, detail[0], context, factor)
-        )
+        features, gain = self._fuse(network.fusion, detail[0], context, factor, gain)
+        return self.conv2d(network.classifier, features, gain)
 
-    def _fuse(self, fusion: FusionUnit, detail: str, context: str, factor: int) -> str:
-        context = self.enlarge(context, factor)
-        added = [self.module(fusion.detail, detail), self.module(fusion.context, context)]
-        features = self.node("Add", added)
+    def _fuse(
+        self, fusion: FusionUnit, detail: str, context: str, factor: int, gain: float
+    ) -> tuple[str, float]:
+        """Add a fusion, of `context` times `gain`; returns its output and the gain of that."""
+        reach = fusion.context[0]
+        assert isinstance(reach, nn.Sequential)
+        depthwise, activation = reach
+        assert isinstance(depthwise, nn.Conv2d)
+        context = self.conv2d(depthwise, self.enlarge(context, factor), gain)
+        context = self.chain([activation, fusion.context[1]], context)
+        fused = self.node("Add", [self.module(fusion.detail, detail), context])
         if self._blocked:
-            # Behind this addition ONNX Runtime would leave its layout for the ReLU6 and come back;
-            # behind a convolution it doesn't.
-            linear = fusion.detail[0]
-            assert isinstance(linear, nn.Conv2d)
-            channels = linear.out_channels
-            ones, zeros = np.ones((channels, 1, 1, 1)), np.zeros(channels, np.float32)
-            features = self.convolution(features, ones, zeros, (1, 1), (0, 0), groups=channels)
-        return self.relu6(features)
+            # A sixth of the ReLU6. ONNX Runtime takes it into the convolution that adds, where it
+            # would leave its layout for a Clip.
+            return self.node("HardSigmoid", [fused], alpha=1 / 6, beta=0.0), 6.0
+        return self.relu6(fused), 1.0
 
     def model(
         self,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 import cv2
@@ -20,16 +21,27 @@ class OverlayBlender:
     machine.
 
     overlay = round((1 - opacity) * frame) + round(opacity * colour), at most 255. Pixels whose
-    label has no colour keep the frame's. Raises UserError where the opacity isn't within 0 to 1.
+    label has no colour, or is not among the names in `shown` (None: all are), keep the frame's.
+    Raises UserError where the opacity isn't within 0 to 1.
     """
 
     def __init__(
-        self, table: ClassTable, opacity: float = DEFAULT_OPACITY, team: Team = ALONE
+        self,
+        table: ClassTable,
+        opacity: float = DEFAULT_OPACITY,
+        team: Team = ALONE,
+        *,
+        shown: Collection[str] | None = None,
     ) -> None:
         if not 0 <= opacity <= 1:
             raise UserError(f"overlay opacity {opacity} is out of range: choose one from 0 to 1")
         self.opacity = float(opacity)
         self._num_classes = table.num_classes
+        self._hidden = np.full(256, 255, np.uint8)
+        for number, name in enumerate(table.names):
+            if shown is None or name in shown:
+                self._hidden[number] = 0
+        self._hides_a_class = bool(self._hidden[: table.num_classes].any())
         self._frame_part = _scaled(np.arange(256), 1 - self.opacity)
         # As OpenCV's colour maps.
         self._colour_part = _scaled(table.palette_bgr(), self.opacity)[:, None]
@@ -48,9 +60,8 @@ class OverlayBlender:
             cv2.add(frame, cv2.applyColorMap(label[part], self._colour_part), dst=overlay[part])
 
         self._team.share_out(len(image), work)
-        if label.max() >= self._num_classes:
-            unlabelled = label >= self._num_classes
-            overlay[unlabelled] = image[unlabelled]
+        if self._hides_a_class or label.max() >= self._num_classes:
+            cv2.copyTo(image, cv2.LUT(label, self._hidden), overlay)
         return overlay
 
 

@@ -19,6 +19,8 @@ from contextnet_ros.inference.upsample import Axis, FloatArray, LabelArray
 
 # Cells evaluated together: few enough that their pixels stay in the processor's cache.
 _CHUNK = 1024
+# Numbers of classes evaluated together: a group for each would be many small ones.
+_COUNTS = ((2, 2), (3, 4), (5, 255))
 
 
 def upsample_argmax(logits: FloatArray, rows: Axis, columns: Axis) -> LabelArray:
@@ -49,17 +51,17 @@ def upsample_argmax(logits: FloatArray, rows: Axis, columns: Axis) -> LabelArray
     winners = first[y, x], second[y, x]
     possible = _possible_classes(corners, *winners)
     number = possible.sum(axis=0)
-    for count in np.unique(number):
-        same = np.flatnonzero(number == count)
+    for least, most in _COUNTS:
+        same = np.flatnonzero((number >= least) & (number <= most))
         for start in range(0, len(same), _CHUNK):
             chosen = same[start : start + _CHUNK]
-            if count == 2:
+            if most == 2:
                 # The two winners themselves.
                 pair = [winner[chosen] for winner in winners]
                 classes = np.stack([np.minimum(*pair), np.maximum(*pair)]).astype(np.intp)
             else:
-                classes = np.nonzero(possible[:, chosen].T)[1].reshape(len(chosen), count).T
-            evaluate = _evaluate_two if count == 2 else _evaluate
+                classes = _listed(possible[:, chosen])
+            evaluate = _evaluate_two if most == 2 else _evaluate
             label = evaluate(
                 corners.reshape(4, -1).take(classes * len(y) + chosen, axis=1),
                 classes.astype(np.uint8),
@@ -111,6 +113,15 @@ def _possible_classes(corners: FloatArray, *winners: LabelArray) -> npt.NDArray[
     return possible
 
 
+def _listed(possible: npt.NDArray[np.bool_]) -> npt.NDArray[np.intp]:
+    """Return the possible classes of each cell, (most of a cell, cells), in ascending order; where
+    there are fewer the last one again, which a tie with itself does not change."""
+    number = possible.sum(axis=0)
+    ascending = np.argsort(~possible, axis=0, kind="stable")
+    places = np.minimum(np.arange(number.max())[:, None], number - 1)
+    return np.take_along_axis(ascending, places, axis=0)
+
+
 def _evaluate_two(
     corners: FloatArray, classes: LabelArray, weight_y: FloatArray, weight_x: FloatArray
 ) -> LabelArray:
@@ -132,13 +143,12 @@ def _evaluate(
 
     `corners`: (4, count, cells). `classes`: (count, cells). `weight_y`, `weight_x`: (slots, cells).
     """
+    rest_x = 1 - weight_x
+    top = corners[0, :, None] * rest_x + corners[1, :, None] * weight_x
+    bottom = corners[2, :, None] * rest_x + corners[3, :, None] * weight_x
     weight_y = weight_y[:, None]
-    rest_y, rest_x = 1 - weight_y, 1 - weight_x
-    values = (
-        (corner[0] * rest_x + corner[1] * weight_x) * rest_y
-        + (corner[2] * rest_x + corner[3] * weight_x) * weight_y
-        for corner in corners.swapaxes(0, 1)
-    )
+    rest_y = 1 - weight_y
+    values = (a * rest_y + b * weight_y for a, b in zip(top, bottom, strict=True))
     best = next(values)
     label = np.empty(best.shape, np.uint8)
     label[...] = classes[0]

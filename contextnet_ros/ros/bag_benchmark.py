@@ -44,6 +44,7 @@ from contextnet_ros.ros.bag_benchmark_run import Measured, Plan, idle_use, measu
 from contextnet_ros.ros.bag_io import BagReader
 from contextnet_ros.ros.bag_make import positive, positive_int
 from contextnet_ros.ros.bag_player import LABEL_TOPIC
+from contextnet_ros.ros.bag_player_ros2 import require_ros2
 from contextnet_ros.ros.label_score import Truth, open_truth, score_labels
 from contextnet_ros.ros.processes import ending_signals_as_interrupt
 from contextnet_ros.ros.replay import Setup, open_session
@@ -117,6 +118,8 @@ def _score(
 
 def run_benchmark(options: argparse.Namespace) -> int:
     """Measure, tell and judge; returns the exit code."""
+    if options.player == "ros2":
+        require_ros2()
     header = read_header(model_path(options.model))
     bag, names = read_input(options.bag, options.topic, options.frames)
     truth = None if options.truth is None else open_truth(options.truth, header.table)

@@ -99,10 +99,15 @@ class _Plot:
         ends: list[float] = []
         for mark in sorted(marks):
             x = self.px(min(max(mark.value, self.x[0]), self.x[1]))
-            row = next((i for i, end in enumerate(ends) if x > end), len(ends))
-            ends[row : row + 1] = [x + 8 + 6.2 * len(mark.text)]
+            wide = 8 + 6.6 * len(mark.text)
+            # At the right edge the label stands on the line's other side.
+            turned = x + wide > WIDTH
+            begin, end = (x - wide, x) if turned else (x, x + wide)
+            row = next((i for i, taken in enumerate(ends) if begin > taken), len(ends))
+            ends[row : row + 1] = [end]
             self.line(x, _TOP - 6, x, self.height - _BOTTOM, "mark")
-            self.text(x + 4, _TOP + 4 + 14 * row, mark.text, "marked")
+            kind = "marked end" if turned else "marked"
+            self.text(x + (-4 if turned else 4), _TOP + 4 + 14 * row, mark.text, kind)
 
     def svg(self, title: str) -> str:
         body = "".join(self.parts)

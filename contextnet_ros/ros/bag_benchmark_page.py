@@ -155,7 +155,7 @@ def _rates_table(measurements: Sequence[dict[str, Any]]) -> str:
         f"<tr><th>{escape(name)}</th>{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>"
         for name, cells in rows
     )
-    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+    return f"<table class=rates><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
 
 
 def _dots(run: Replayed) -> list[Dot]:
@@ -177,7 +177,7 @@ def _budget(main: dict[str, Any]) -> str:
         return _section("Frame budget", "<p>Not measured: the node told of no frame's times.</p>")
     means = {name: stage["mean_ms"] for name, stage in main["stages"].items()}
     total = sum(means.values())
-    marks = [Mark(1e3 / hz, f"{hz} Hz") for hz in _BUDGETS_HZ if 1e3 / hz < 3 * total]
+    marks = [Mark(1e3 / hz, f"{hz} Hz") for hz in _BUDGETS_HZ if total / 20 < 1e3 / hz < 3 * total]
     rows = "".join(
         f"<tr><th><i class='key p{index % 9}'></i>{escape(name.replace('_', ' '))}</th>"
         f"<td>{stage['mean_ms']:.2f} ms</td><td>{stage['p50_ms']:.2f} ms</td>"

@@ -31,7 +31,7 @@ th, td { text-align: right; padding: 5px 8px; border-bottom: 1px solid var(--lin
   font-weight: 400; white-space: nowrap; }
 thead th { color: var(--soft); font-size: 13px; }
 tr > th:first-child { text-align: left; }
-tbody tr:first-child > th { font-weight: 600; }
+table.rates tbody tr:first-child > th { font-weight: 600; }
 td.wide { width: 60%; }
 .iou { height: 10px; border-radius: 3px; background: var(--main); }
 svg { width: 100%; min-width: 640px; height: auto; display: block; margin: 6px 0; }

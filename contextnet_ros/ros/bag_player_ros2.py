@@ -33,14 +33,19 @@ _LAST_FRAMES_S = 1.0
 _RESUME = ("service", "call", "/rosbag2_player/resume", "rosbag2_interfaces/srv/Resume")
 
 
+def require_ros2() -> None:
+    """Raise UserError where there is no `ros2`."""
+    if shutil.which("ros2") is None:
+        raise UserError(
+            "ros2 is not on the PATH: source a ROS 2 with rosbag2, or leave --player ros2 out"
+        )
+
+
 class Ros2Player:
     """Starts `ros2 bag play`, and watches the topic that it plays."""
 
     def __init__(self, bag: Path, topic: str | None, to_topic: str | None) -> None:
-        if shutil.which("ros2") is None:
-            raise UserError(
-                "ros2 is not on the PATH: source a ROS 2 with rosbag2, or leave --player ros2 out"
-            )
+        require_ros2()
         with BagReader(bag) as reader:
             self.topic = reader.camera_topic(topic)
             kind = reader.image_topics()[self.topic]

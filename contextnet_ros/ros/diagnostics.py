@@ -1,112 +1,157 @@
 """What `/diagnostics` says of the node, once a second and when it ends.
 
-Two statuses, with keys that don't change and values that parse as numbers where they are:
+Statuses with keys that don't change, and values that parse as numbers where they are:
 
 - `NODE: frames`: received, superseded, bad, published, pending, not_taken (all since the start;
   received is the sum of the four after it), bad_REASON for each reason seen, input_hz and
   output_hz (since the last message), latency_ms_p50 and latency_ms_p99 (from a frame's arrival
-  to its label's publishing, over the last 1000 frames; nan before the first), topic.
-- `NODE: model`: model, variant, class_table, classes, network_size, device,
-  precision, data_licence.
+  to its label's publishing), stamp_latency_ms_p50 and _p99 (from its header's stamp), both over
+  the last 1000 frames and nan before the first, odd_stamps (labels whose stamp is zero, of the
+  future or older than a minute, which tells no latency), publishers (matched), topic.
+- `NODE: frames of CAMERA`: the same for each of several cameras; `NODE: frames` is their sum then.
+- `NODE: model`: model, state (of the lifecycle), and while a network is loaded variant,
+  class_table, classes, network_size, device, precision, memory_bytes, data_licence.
+
+WARN and ERROR say what is wrong and what to do.
 
 NODE is the node's full name without the leading slash, `segmenter` unless it was changed.
 """
 
 from __future__ import annotations
 
-import math
-import time
-from collections import deque
-from dataclasses import asdict
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
-import numpy as np
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 
-from contextnet_ros.ros.frames import FrameCounts
-
-LATENCY_WINDOW = 1000
-
-
-class LatencyWindow:
-    """Percentiles of the latest latencies in milliseconds."""
-
-    def __init__(self, length: int = LATENCY_WINDOW) -> None:
-        # append and the copy by tuple() are each one step under the GIL: no lock is needed.
-        self._latencies_ms: deque[float] = deque(maxlen=length)
-
-    def add(self, latency_ms: float) -> None:
-        self._latencies_ms.append(latency_ms)
-
-    def percentile_ms(self, percent: float) -> float:
-        """NaN while there is none."""
-        latencies_ms = tuple(self._latencies_ms)
-        return float(np.percentile(latencies_ms, percent)) if latencies_ms else math.nan
+from contextnet_ros.ros.dds_profiles import profile_variables
+from contextnet_ros.ros.rates import LatencyWindow, Rates, percentile_ms
 
 
-class Rates:
-    """Frames per second in and out between two readings of the counts."""
-
-    def __init__(self) -> None:
-        self._time_s = time.monotonic()
-        self.counts = FrameCounts()
-        self.input_hz = self.output_hz = 0.0
-        self.new_bad = self.new_not_taken = 0
-
-    def update(self, counts: FrameCounts) -> None:
-        """Compare with the counts given last."""
-        now_s = time.monotonic()
-        elapsed_s = max(now_s - self._time_s, 1e-9)
-        self.input_hz = (counts.received - self.counts.received) / elapsed_s
-        self.output_hz = (counts.published - self.counts.published) / elapsed_s
-        self.new_bad = counts.bad - self.counts.bad
-        self.new_not_taken = counts.not_taken - self.counts.not_taken
-        self._time_s, self.counts = now_s, counts
+def dds_remedy(middleware: str) -> str:
+    """What to do when frames are lost between the camera's process and ours."""
+    variables = profile_variables("auto", {"RMW_IMPLEMENTATION": middleware})
+    if not variables:
+        return f"give {middleware} room for large images, in the camera's process too"
+    lines = " ".join(f"{name}={value}" for name, value in variables.items())
+    return f"start the camera's process, as well as this one, with the DDS profile: {lines}"
 
 
-def frames_status(
-    node_name: str, topic: str, publishers: int, rates: Rates, latency: LatencyWindow
+@dataclass(frozen=True)
+class Stream:
+    """One camera's frames, or those of all, as `rates` read them last.
+
+    `silent_s` is 0 unless frames are overdue; `faults` say why peers don't match; `idle` says why
+    no frames are taken, where none should be; `remedy` is the one against loss on the way.
+    """
+
+    topic: str
+    rates: Rates
+    latency: Sequence[LatencyWindow]
+    stamp_latency: Sequence[LatencyWindow]
+    odd_stamps: int
+    publishers: int
+    silent_s: float = 0.0
+    faults: Sequence[str] = ()
+    idle: str = ""
+    remedy: str = ""
+
+    def judge(self) -> tuple[bytes, str]:
+        """The level and what it is for, the worst first."""
+        rates = self.rates
+        if rates.new_failed > 0 and rates.new_published == 0:
+            last = rates.counts.last_bad
+            return DiagnosticStatus.ERROR, f"no frame could be segmented; the last: {last}"
+        warnings = self.warnings()
+        if warnings:
+            return DiagnosticStatus.WARN, "; ".join(warnings)
+        return DiagnosticStatus.OK, self.idle or f"{rates.output_hz:.1f} labels per second"
+
+    def warnings(self) -> list[str]:
+        """Everything that is not as it should be, one line each."""
+        found = []
+        rates = self.rates
+        if rates.new_bad:
+            found.append(f"{rates.new_bad} bad frames; the last: {rates.counts.last_bad}")
+        found += self.faults
+        if rates.new_not_taken:
+            found.append(
+                f"{rates.new_not_taken} frames were sent but did not arrive: {self.remedy}"
+            )
+        if self.idle:
+            return found
+        if self.publishers == 0:
+            found.append(f"nobody publishes {self.topic}" + (" that fits" if self.faults else ""))
+        elif self.silent_s:
+            found.append(
+                f"no frame came on {self.topic} for {self.silent_s:.0f} s, which has "
+                f"{self.publishers} publishers: check the camera"
+            )
+        return found
+
+    def values(self) -> dict[str, Any]:
+        """The status's keys and values."""
+        counts = self.rates.counts
+        values = asdict(counts)
+        for key in ("bad_reasons", "last_bad"):
+            del values[key]
+        values |= {f"bad_{reason}": n for reason, n in sorted(counts.bad_reasons.items())}
+        windows = {"latency": self.latency, "stamp_latency": self.stamp_latency}
+        return values | {
+            "input_hz": f"{self.rates.input_hz:.2f}",
+            "output_hz": f"{self.rates.output_hz:.2f}",
+            **{
+                f"{name}_ms_p{percent}": f"{percentile_ms(window, percent):.2f}"
+                for name, window in windows.items()
+                for percent in (50, 99)
+            },
+            "odd_stamps": self.odd_stamps,
+            "publishers": self.publishers,
+            "topic": self.topic,
+        }
+
+
+def frames_status(name: str, stream: Stream) -> DiagnosticStatus:
+    """The status `NAME` of a stream."""
+    level, message = stream.judge()
+    return _status(name, level, message, stream.values())
+
+
+def summed_status(
+    name: str, total: Stream, cameras: Sequence[DiagnosticStatus]
 ) -> DiagnosticStatus:
-    """The status `NODE: frames` of the counts that `rates` read last."""
-    counts = rates.counts
-    values = asdict(counts)
-    for key in ("bad_reasons", "last_bad"):
-        del values[key]
-    values |= {f"bad_{reason}": n for reason, n in sorted(counts.bad_reasons.items())}
-    values |= {
-        "input_hz": f"{rates.input_hz:.2f}",
-        "output_hz": f"{rates.output_hz:.2f}",
-        "latency_ms_p50": f"{latency.percentile_ms(50):.2f}",
-        "latency_ms_p99": f"{latency.percentile_ms(99):.2f}",
-        "topic": topic,
-    }
-    level, message = DiagnosticStatus.OK, f"{rates.output_hz:.1f} labels per second"
-    if rates.new_bad:
-        level = DiagnosticStatus.WARN
-        message = f"{rates.new_bad} bad frames; the last: {counts.last_bad}"
-    elif rates.new_not_taken:
-        level = DiagnosticStatus.WARN
-        message = f"{rates.new_not_taken} frames were sent but did not arrive: {DDS_REMEDY}"
-    elif publishers == 0:
-        level, message = DiagnosticStatus.WARN, f"nobody publishes {topic}"
-    return _status(f"{node_name}: frames", level, message, values)
+    """The status `NAME` of all cameras' streams together, as grave as the gravest of them."""
+    level = max(status.level for status in cameras)
+    message = "; ".join(
+        f"{status.name.partition(' of ')[2]}: {status.message}"
+        for status in cameras
+        if status.level == level != DiagnosticStatus.OK
+    )
+    return _status(name, level, message or total.judge()[1], total.values())
 
 
-def model_status(node_name: str, model: str, segmenter: Any) -> DiagnosticStatus:
-    """The status `NODE: model` of a loaded Segmenter."""
-    header = segmenter.header
-    values = {
-        "model": model,
-        "variant": header.variant,
-        "class_table": header.table.name,
-        "classes": header.table.num_classes,
-        "network_size": segmenter.network_size,
-        "device": segmenter.device,
-        "precision": segmenter.precision,
-        "memory_bytes": segmenter.memory_bytes(),
-        "data_licence": header.data_licence,
-    }
-    return _status(f"{node_name}: model", DiagnosticStatus.OK, segmenter.describe(), values)
+def model_status(
+    node_name: str, model: str, state: str, segmenter: Any = None, failure: str = ""
+) -> DiagnosticStatus:
+    """The status `NODE: model` of a loaded Segmenter, or of none; `failure` is the device's."""
+    values = {"model": model, "state": state}
+    message = f"{state}, no network is loaded"
+    if segmenter is not None:
+        header = segmenter.header
+        message = segmenter.describe()
+        values |= {
+            "variant": header.variant,
+            "class_table": header.table.name,
+            "classes": header.table.num_classes,
+            "network_size": segmenter.network_size,
+            "device": segmenter.device,
+            "precision": segmenter.precision,
+            "memory_bytes": segmenter.memory_bytes(),
+            "data_licence": header.data_licence,
+        }
+    level = DiagnosticStatus.ERROR if failure else DiagnosticStatus.OK
+    return _status(f"{node_name}: model", level, failure or message, values)
 
 
 def diagnostic_array(stamp: Any, statuses: list[DiagnosticStatus]) -> DiagnosticArray:
@@ -114,13 +159,6 @@ def diagnostic_array(stamp: Any, statuses: list[DiagnosticStatus]) -> Diagnostic
     array = DiagnosticArray(status=statuses)
     array.header.stamp = stamp
     return array
-
-
-# What to do when frames are lost between the camera's process and ours.
-DDS_REMEDY = (
-    "start the camera's process with the DDS profile too (FASTDDS_DEFAULT_PROFILES_FILE and "
-    "FASTRTPS_DEFAULT_PROFILES_FILE set to config/dds/fastdds.xml)"
-)
 
 
 def _status(name: str, level: bytes, message: str, values: dict[str, Any]) -> DiagnosticStatus:

@@ -6,11 +6,14 @@ received = superseded + bad + published + pending holds in every snapshot.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 Frame = TypeVar("Frame")
+
+
+NUMBERS = ("received", "superseded", "bad", "published", "pending", "not_taken")
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,20 @@ class FrameCounts:
         )
 
 
+def total(counts: Iterable[FrameCounts]) -> FrameCounts:
+    """The sum over cameras; `last_bad` is the first that there is."""
+    each = list(counts)
+    reasons: dict[str, int] = {}
+    for one in each:
+        for reason, number in one.bad_reasons.items():
+            reasons[reason] = reasons.get(reason, 0) + number
+    return FrameCounts(
+        **{name: sum(getattr(one, name) for one in each) for name in NUMBERS},
+        bad_reasons=reasons,
+        last_bad=next((one.last_bad for one in each if one.last_bad), ""),
+    )
+
+
 class NewestFrame(Generic[Frame]):
     """Hands the newest frame from the thread that receives to the one that works.
 
@@ -49,6 +66,7 @@ class NewestFrame(Generic[Frame]):
     def __init__(self, wake: Callable[[], object]) -> None:
         self._wake = wake
         self._lock = threading.Lock()
+        self._idle = threading.Condition(self._lock)
         self._waiting: Frame | None = None
         self._in_hand = False
         self._received = self._superseded = self._bad = self._published = self._not_taken = 0
@@ -73,6 +91,18 @@ class NewestFrame(Generic[Frame]):
             self._received += 1
             self._not_taken += not_taken
             self._count_bad(reason, detail)
+
+    def waits(self) -> bool:
+        """Whether a frame waits to be taken."""
+        with self._lock:
+            return self._waiting is not None
+
+    def wait_idle(self, timeout_s: float) -> bool:
+        """Whether within this time nothing is pending, neither waiting nor in hand."""
+        with self._idle:
+            return self._idle.wait_for(
+                lambda: self._waiting is None and not self._in_hand, timeout_s
+            )
 
     def take(self) -> Frame | None:
         """The waiting frame, now in hand until `finish_*` is called; None if none waits.
@@ -116,6 +146,7 @@ class NewestFrame(Generic[Frame]):
         if not self._in_hand:
             raise RuntimeError("no frame is in hand")
         self._in_hand = False
+        self._idle.notify_all()
 
     def _count_bad(self, reason: str, detail: str) -> None:
         self._bad += 1
@@ -137,3 +168,40 @@ class SequenceGaps:
         last = self._last.get(publisher)
         self._last[publisher] = number
         return 0 if last is None else max(0, number - last - 1)
+
+
+class Pace:
+    """When the next frame may be taken so that a rate is held on average."""
+
+    def __init__(self) -> None:
+        self._next_s = 0.0
+
+    def due_in_s(self, now_s: float, max_rate_hz: float) -> float:
+        """Seconds until the next frame may be taken, 0 if now; a rate of 0 is no limit."""
+        if max_rate_hz == 0:
+            return 0.0
+        # Where the limit was just raised, the wait is that of the new one.
+        return min(max(0.0, self._next_s - now_s), 1 / max_rate_hz)
+
+    def taken(self, now_s: float, max_rate_hz: float) -> None:
+        """A frame was taken now. A late one gives its delay to the next, so that a camera's own
+        period doesn't lower the rate."""
+        if max_rate_hz > 0:
+            self._next_s = max(self._next_s + 1 / max_rate_hz, now_s)
+
+
+class Turns:
+    """Whose frame is next: round robin, so that no camera starves however fast another is."""
+
+    def __init__(self, cameras: int) -> None:
+        self._cameras = cameras
+        self._last = cameras - 1
+
+    def next(self, ready: Sequence[bool]) -> int | None:
+        """Number of the first camera after the one served last that is ready; None if none is."""
+        for step in range(1, self._cameras + 1):
+            camera = (self._last + step) % self._cameras
+            if ready[camera]:
+                self._last = camera
+                return camera
+        return None

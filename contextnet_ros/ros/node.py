@@ -1,92 +1,166 @@
-"""The ROS node `segmenter`: images in, labels and overlays out, every frame's fate counted.
+"""The ROS node `segmenter`: images in, labels and what else is watched out.
 
-Two threads: one receives every message at once and keeps the newest, the main one segments.
+Two threads: one receives every message at once, keeps the newest of each camera and answers
+services; the main one segments. The network is loaded by the lifecycle's transition `configure`
+and freed by `cleanup`; frames are received while the node is active and enabled.
 """
 
 from __future__ import annotations
 
+import gc
 import threading
 import time
-from typing import Any, NamedTuple, Protocol
+from typing import Any
 
-from diagnostic_msgs.msg import DiagnosticArray
-from rclpy.clock import Clock, ClockType
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
-from rclpy.node import Node
-from rclpy.qos import QoSProfile, qos_profile_sensor_data
 from rclpy.task import Future
-from sensor_msgs.msg import Image
+from std_srvs.srv import SetBool
 
 from contextnet_ros.files import UserError
 from contextnet_ros.inference import Segmenter
-from contextnet_ros.ros import compat, diagnostics, image_msg, parameters
-from contextnet_ros.ros.frames import NewestFrame, SequenceGaps
-from contextnet_ros.ros.timings import FrameTimes, TimingsPublisher
+from contextnet_ros.ros import parameters
+from contextnet_ros.ros.camera import Camera
+from contextnet_ros.ros.class_topics import ClassTopics, without_label_info
+from contextnet_ros.ros.frames import total
+from contextnet_ros.ros.lifecycle import ManagedNode
+from contextnet_ros.ros.live_segmenter import LiveSegmenter
+from contextnet_ros.ros.reporter import Condition, Reporter
+from contextnet_ros.ros.settings import Settings, camera_names, check_transport
+from contextnet_ros.ros.worker import Stop, Worker, first_line
 
 NAME = "segmenter"
-REPORT_PERIOD_S = 1.0
 
-
-class Stop(Protocol):
-    """See segment_node.StopRequest."""
-
-    requested: bool
-    wake: Any
-
-
-class Arrival(NamedTuple):
-    """A message and when it came."""
-
-    message: Image
-    monotonic_s: float
+# How often a wait that another thread ends looks whether the node ends instead.
+_LOOK_S = 0.1
 
 
 class SegmentNode:
-    """Loads the network at once; subscribes and works in `serve`. Raises UserError."""
+    """Declares everything at once; loads, subscribes and works in `serve`. Raises UserError."""
 
     def __init__(self, stop: Stop) -> None:
-        # Held, not inherited from: rclpy's Node keeps private names of its own.
-        self._node = Node(NAME)
         self._stop = stop
-        parameters.declare(self._node)
-        self._segmenter = self._load()
-        self._newest: NewestFrame[Arrival] = NewestFrame(lambda: stop.wake.put(None))
-        self._gaps = SequenceGaps()
-        self._latency = diagnostics.LatencyWindow()
-        self._rates = diagnostics.Rates()
-        self._log_rates = diagnostics.Rates()
-        self._next_log_s = 0.0
-        self._publishers = 0
-        self._converted: set[str] = set()
+        self._state = "unconfigured"
+        self._enabled = True
+        self._class_topics: ClassTopics | None = None
+        self._step_failure: Exception | None = None
+        self._starting = False
         self._receiving_failed: BaseException | None = None
         self._ended = Future()
+        self._node = ManagedNode(NAME, self)
+        parameters.declare(self._node)
+        given = parameters.values(self._node)
+        self._refuse_faulty()
+        transport = check_transport(given["image_transport"])
+        self.cameras = [
+            Camera(self._node, name, transport, lambda: stop.wake.put(None))
+            for name in camera_names(given["cameras"])
+        ]
+        self._worker = Worker(self.cameras, stop, self._settings)
+        parameters.check_changes(self._node, self._fault)
+        self._node.create_service(SetBool, "~/enable", self._on_enable)
+        self._reporter = Reporter(self._node, self.cameras, self._condition)
 
     def serve(self) -> None:
-        """Warm up, subscribe, and segment until a stop is requested; then count up."""
-        if self._stop.requested:
+        """Start by itself unless told not to, and segment until a stop is requested; then count
+        up."""
+        if not self.parameter("autostart"):
+            self._node.get_logger().info("autostart is false: waits to be configured and activated")
+        elif not self._start():
             return
-        self._warm_up()
-        if self._stop.requested:
-            return
-        self._open_topics()
         executor = SingleThreadedExecutor()
         executor.add_node(self._node)
         receiver = threading.Thread(target=self._receive, args=(executor,), name="receive")
         receiver.start()
         try:
-            self._work()
+            self._worker.work()
         finally:
             # Ended by a future: shutting an executor down while it spins can leave it waiting.
+            self._stop.requested = True
             self._ended.set_result(None)
             receiver.join()
             executor.shutdown()
+            self._reporter.report()
         if self._receiving_failed is not None:
             raise self._receiving_failed
-        self._report()
-        self._node.get_logger().info(f"ended: {self._newest.counts()}")
+        counts = total(camera.newest.counts() for camera in self.cameras)
+        self._node.get_logger().info(f"ended: {counts}")
+
+    def _start(self) -> bool:
+        """Whether it is active now; raises what kept it from being."""
+        self._starting = True
+        for trigger in (self._node.trigger_configure, self._node.trigger_activate):
+            if self._stop.requested:
+                return False
+            trigger()
+            if self._step_failure is not None:
+                raise self._step_failure
+        self._starting = False
+        return True
+
+    def parameter(self, name: str) -> Any:
+        """The value of a parameter now."""
+        return self._node.get_parameter(name).value
+
+    # The lifecycle's steps, in the receiving thread; at the start, before there is one.
+
+    def configure(self) -> None:
+        """Load the network, warm it up and offer its outputs."""
+        segmenter = self._load()
+        if self._stop.requested:
+            return
+        try:
+            self._refuse_faulty(segmenter)
+            self._warm_up(segmenter)
+            if self._stop.requested:
+                return
+            self._class_topics = ClassTopics(self._node, segmenter.header.table)
+            for camera in self.cameras:
+                camera.open_outputs()
+        except Exception:
+            self._free()
+            raise
+        self._worker.live = LiveSegmenter(segmenter)
+        self._follow_settings()
+        self._state = "inactive"
+
+    def activate(self) -> None:
+        """Receive frames, unless the node is disabled."""
+        self._state = "active"
+        try:
+            self._open_inputs()
+        except Exception:
+            self._close_inputs()
+            self._state = "inactive"
+            raise
+        self._reporter.start_log_period()
+        log = self._node.get_logger()
+        for camera in self.cameras:
+            *others, last = camera.output_topics()
+            log.info(f"listens to {camera.topic}, publishes {', '.join(others)} and {last}")
+        if without_label_info():
+            log.info(without_label_info())
+
+    def deactivate(self) -> None:
+        """Receive no more and answer the frames that came."""
+        self._close_inputs()
+        self._state = "inactive"
+
+    def cleanup(self) -> None:
+        """Free the network and everything that configure made, from any state."""
+        self._close_inputs()
+        self._free()
+        self._state = "unconfigured"
+
+    def failed(self, transition: str, error: Exception) -> None:
+        """At the start the error ends the node; later it is whoever asked who may try again."""
+        if self._starting:
+            self._step_failure = error
+            return
+        cause = str(error) if isinstance(error, UserError) else repr(error)
+        self._node.get_logger().error(f"{transition} failed: {' '.join(cause.split())}")
 
     def _load(self) -> Segmenter:
-        values = {spec.name: self._node.get_parameter(spec.name).value for spec in parameters.SPECS}
+        values = parameters.values(self._node)
         segmenter = Segmenter.load(
             values["model"],
             device=values["device"],
@@ -101,44 +175,44 @@ class SegmentNode:
         )
         return segmenter
 
-    def _warm_up(self) -> None:
-        height = self._node.get_parameter("warm_up_height").value
-        width = self._node.get_parameter("warm_up_width").value
+    def _warm_up(self, segmenter: Segmenter) -> None:
+        height = self.parameter("warm_up_height")
+        width = self.parameter("warm_up_width")
         start_s = time.monotonic()
         try:
-            self._segmenter.warm_up(height, width)
+            segmenter.warm_up(height, width)
         except (RuntimeError, MemoryError) as error:
-            cause = next(iter(str(error).splitlines()), type(error).__name__)
             raise UserError(
-                f"warming up with {width} x {height} pixels failed on {self._segmenter.device} "
-                f"({cause}): set warm_up_width, warm_up_height or network_size smaller, or "
-                "device:=cpu"
+                f"warming up with {width} x {height} pixels failed on {segmenter.device} "
+                f"({first_line(error)}): set warm_up_width, warm_up_height or network_size "
+                "smaller, or device:=cpu"
             ) from error
         self._node.get_logger().info(
-            f"runs on {self._segmenter.device} in {self._segmenter.precision}, network size "
-            f"{self._segmenter.network_size}; warmed up with {width} x {height} pixels in "
+            f"runs on {segmenter.device} in {segmenter.precision}, network size "
+            f"{segmenter.network_size}; warmed up with {width} x {height} pixels in "
             f"{time.monotonic() - start_s:.1f} s"
         )
 
-    def _open_topics(self) -> None:
-        # Reliable and the newest only: a slow reader gets the latest label, not a backlog.
-        newest = QoSProfile(depth=1)
-        self._label = self._node.create_publisher(Image, "~/label", newest)
-        self._overlay = self._node.create_publisher(Image, "~/overlay", newest)
-        self._timings = TimingsPublisher(self._node)
-        self._diagnostics = self._node.create_publisher(DiagnosticArray, "/diagnostics", 10)
-        self._images = self._node.create_subscription(
-            Image, "image", compat.image_callback(self._on_image), qos_profile_sensor_data
-        )
-        # A steady clock: reports go on while simulated time stands still.
-        self._timer = self._node.create_timer(
-            REPORT_PERIOD_S, self._report, clock=Clock(clock_type=ClockType.STEADY_TIME)
-        )
-        self._next_log_s = time.monotonic() + self._node.get_parameter("log_period_s").value
-        self._node.get_logger().info(
-            f"listens to {self._images.topic_name}, publishes {self._label.topic_name} and "
-            f"{self._overlay.topic_name}"
-        )
+    def _free(self) -> None:
+        for camera in self.cameras:
+            camera.close_outputs()
+        if self._class_topics is not None:
+            self._class_topics.close()
+        self._class_topics = self._worker.live = None
+        # Networks hold themselves in cycles.
+        gc.collect()
+
+    def _open_inputs(self) -> None:
+        if self._state == "active" and self._enabled:
+            for camera in self.cameras:
+                camera.open_input()
+
+    def _close_inputs(self) -> None:
+        for camera in self.cameras:
+            camera.close_input()
+        for camera in self.cameras:
+            while not camera.newest.wait_idle(_LOOK_S) and not self._stop.requested:
+                pass
 
     # The receiving thread.
 
@@ -153,115 +227,43 @@ class SegmentNode:
         self._stop.requested = True
         self._stop.wake.put(None)
 
-    def _on_image(self, message: Image, info: dict[str, Any]) -> None:
-        arrival = Arrival(message, time.monotonic())
-        publication = compat.publication(info, self._publishers)
-        not_taken = self._gaps.missing_before(*publication) if publication else 0
-        self._explain_conversion(message.encoding)
+    def _on_enable(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
+        self._enabled = request.data
         try:
-            image_msg.check(message)
-        except image_msg.BadFrame as bad:
-            self._newest.receive_bad(bad.reason, str(bad), not_taken)
-        else:
-            self._newest.receive(arrival, not_taken)
+            if request.data:
+                self._open_inputs()
+            else:
+                self._close_inputs()
+        except UserError as error:
+            response.success, response.message = False, str(error)
+            return response
+        response.success = True
+        done = "enabled" if request.data else "disabled, the network stays loaded"
+        response.message = f"{done}; the node is {self._state}"
+        return response
 
-    def _explain_conversion(self, encoding: str) -> None:
-        if encoding in image_msg.CONVERTED and encoding not in self._converted:
-            self._converted.add(encoding)
-            self._node.get_logger().info(image_msg.converter_line(encoding))
+    def _condition(self) -> Condition:
+        self._follow_settings()
+        idle = "" if self._state == "active" else self._state
+        if not idle and not self._enabled:
+            idle = "disabled by ~/enable"
+        live = self._worker.live
+        segmenter = None if live is None else live.segmenter
+        return Condition(self._state, idle, segmenter, self._worker.device_failure)
 
-    def _report(self) -> None:
-        """Once a second: diagnostics, and log lines for bad frames and of the log period."""
-        topic = self._images.topic_name
-        self._publishers = self._node.count_publishers(topic)
-        self._rates.update(self._newest.counts())
-        if self._rates.new_bad:
-            self._node.get_logger().warning(
-                f"{self._rates.new_bad} bad frames; the last: {self._rates.counts.last_bad}"
-            )
-        name = self._node.get_fully_qualified_name().lstrip("/")
-        statuses = [
-            diagnostics.frames_status(name, topic, self._publishers, self._rates, self._latency),
-            diagnostics.model_status(
-                name, self._node.get_parameter("model").value, self._segmenter
-            ),
-        ]
-        stamp = self._node.get_clock().now().to_msg()
-        self._diagnostics.publish(diagnostics.diagnostic_array(stamp, statuses))
-        self._log_progress()
+    def _follow_settings(self) -> None:
+        if self._class_topics is not None:
+            self._class_topics.follow(self._settings().min_confidence)
 
-    def _log_progress(self) -> None:
-        period_s = self._node.get_parameter("log_period_s").value
-        now_s = time.monotonic()
-        # Called once a second: the nearest call counts as on time.
-        if period_s == 0 or now_s < self._next_log_s - REPORT_PERIOD_S / 2:
-            return
-        self._next_log_s = now_s + period_s
-        rates = self._log_rates
-        rates.update(self._newest.counts())
-        if rates.new_not_taken:
-            self._node.get_logger().warning(
-                f"{rates.new_not_taken} frames were sent but did not arrive: "
-                f"{diagnostics.DDS_REMEDY}"
-            )
-        if rates.input_hz == 0:
-            self._node.get_logger().info(
-                f"no frame came on {self._images.topic_name}, which has "
-                f"{self._publishers} publishers"
-            )
-            return
-        self._node.get_logger().info(
-            f"{rates.input_hz:.1f} frames/s in, {rates.output_hz:.1f} labels/s out, latency "
-            f"p50 {self._latency.percentile_ms(50):.0f} ms, "
-            f"p99 {self._latency.percentile_ms(99):.0f} ms; {rates.counts}"
-        )
+    def _settings(self) -> Settings:
+        return Settings.of(self.parameter)
 
-    # The main thread.
+    def _fault(self, values: dict[str, Any]) -> str:
+        live = self._worker.live
+        table = None if live is None else live.segmenter.header.table
+        return Settings.of(values.__getitem__).fault(table)
 
-    def _work(self) -> None:
-        while True:
-            self._stop.wake.get()
-            if self._stop.requested:
-                return
-            arrival = self._newest.take()
-            if arrival is not None:
-                self._segment(arrival)
-
-    def _segment(self, arrival: Arrival) -> None:
-        message = arrival.message
-        times = FrameTimes(arrival.monotonic_s)
-        times.mark("taken")
-        # Polled, since Humble has no event for a matched subscription.
-        watched = self._overlay.get_subscription_count() > 0
-        try:
-            image = image_msg.to_bgr(message)
-            times.mark("decoded")
-            if watched:
-                self._follow_opacity()
-            frame = self._segmenter(image, ("label", "overlay") if watched else ("label",))
-        except image_msg.BadFrame as bad:
-            self._newest.finish_bad(bad.reason, str(bad))
-            return
-        except Exception as error:
-            # One frame too large for the device's memory, say, must not end the stream.
-            cause = next(iter(str(error).splitlines()), "")
-            self._newest.finish_bad(
-                "segmentation",
-                f"{message.width} x {message.height} {message.encoding} could not be segmented "
-                f"on {self._segmenter.device} ({type(error).__name__}: {cause})",
-            )
-            return
-        times.mark("segmented")
-        label = image_msg.fill(Image(), frame.label, "mono8", message.header)
-        times.mark("filled")
-        self._label.publish(label)
-        self._newest.finish_published()
-        self._latency.add(1000 * (time.monotonic() - arrival.monotonic_s))
-        self._timings.publish(message.header, times, frame.timings)
-        if frame.overlay is not None:
-            self._overlay.publish(image_msg.fill(Image(), frame.overlay, "bgr8", message.header))
-
-    def _follow_opacity(self) -> None:
-        opacity = self._node.get_parameter("overlay_opacity").value
-        if opacity != self._segmenter.overlay_opacity:
-            self._segmenter.overlay_opacity = opacity
+    def _refuse_faulty(self, segmenter: Segmenter | None = None) -> None:
+        fault = self._settings().fault(None if segmenter is None else segmenter.header.table)
+        if fault:
+            raise UserError(fault)

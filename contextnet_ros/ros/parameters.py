@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import yaml
-from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
+from rcl_interfaces.msg import (
+    FloatingPointRange,
+    IntegerRange,
+    ParameterDescriptor,
+    SetParametersResult,
+)
 from rclpy.exceptions import InvalidParameterTypeException, InvalidParameterValueException
 from rclpy.node import Node
+from rclpy.parameter import Parameter
 
 from contextnet_ros.files import UserError, resource_dir
 
@@ -75,9 +82,46 @@ SPECS = (
         range=(1, 16384),
     ),
     Spec(
+        "image_transport",
+        "What is subscribed to: the topic image as it is, or image/compressed beside it.",
+        constraints="raw or compressed",
+    ),
+    Spec(
+        "cameras",
+        "Names of several cameras for the one network: front is read from front/image and "
+        "answered on ~/front/label.",
+        constraints="different names of letters, digits and _; empty for one camera, read from "
+        "image",
+    ),
+    Spec("autostart", "Whether the node configures and activates itself."),
+    Spec(
         "overlay_opacity",
         "Weight of the class colours in ~/overlay: 0 shows the image alone, 1 the colours alone.",
         range=(0.0, 1.0),
+        read_only=False,
+    ),
+    Spec(
+        "overlay_classes",
+        "Classes that ~/overlay colours; the others show the camera's image.",
+        constraints="names of the model's classes, or all",
+        read_only=False,
+    ),
+    Spec(
+        "jpeg_quality",
+        "Quality of ~/overlay/compressed.",
+        range=(1, 100),
+        read_only=False,
+    ),
+    Spec(
+        "min_confidence",
+        "Pixels whose confidence is below this become 255, unlabelled; 0 for none.",
+        range=(0.0, 1.0),
+        read_only=False,
+    ),
+    Spec(
+        "max_rate_hz",
+        "Labels per second and camera, at most; 0 for as many as can be.",
+        range=(0.0, 1000.0),
         read_only=False,
     ),
     Spec(
@@ -110,16 +154,45 @@ def declare(node: Node) -> None:
     for name, default in read_defaults().items():
         spec = next(spec for spec in SPECS if spec.name == name)
         try:
-            node.declare_parameter(name, default, spec.descriptor(default))
+            declared = node.declare_parameter(name, default, spec.descriptor(default))
         except (InvalidParameterTypeException, InvalidParameterValueException) as error:
             cause = str(error.args[0]).removesuffix(f": {name}")
             cause = cause.partition("Reason: ")[2] or cause
             raise UserError(
                 f"{cause.rstrip('.')}: give {name} {_expected(spec, default)}"
             ) from error
+        if declared.value is None:
+            # What the parameter file parser makes of [], whose type it can't tell.
+            raise UserError(
+                f"{name} has no value: give {_expected(spec, default)}, or leave it out"
+            )
+
+
+def values(node: Node) -> dict[str, Any]:
+    """Name to value of every parameter now."""
+    return {spec.name: node.get_parameter(spec.name).value for spec in SPECS}
+
+
+def check_changes(node: Node, fault: Callable[[dict[str, Any]], str]) -> None:
+    """Refuse a change of parameters for the reason that `fault` finds in what would be their
+    values together, if it finds one."""
+
+    def check(changes: list[Parameter]) -> SetParametersResult:
+        would_be = values(node)
+        ours = {change.name: change.value for change in changes if change.name in would_be}
+        reason = fault({**would_be, **ours}) if ours else ""
+        return SetParametersResult(successful=not reason, reason=reason)
+
+    node.add_on_set_parameters_callback(check)
 
 
 def _expected(spec: Spec, default: Any) -> str:
-    kind = {str: "a text", int: "an integer", float: "a number with a decimal point"}
+    kind = {
+        str: "a text",
+        int: "an integer",
+        float: "a number with a decimal point",
+        bool: "true or false",
+        list: "a list of texts",
+    }
     text = kind[type(default)]
     return f"{text} from {spec.range[0]} to {spec.range[1]}" if spec.range else text

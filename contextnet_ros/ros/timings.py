@@ -2,8 +2,8 @@
 
 A std_msgs/String of JSON for each label: `stamp_ns` (header stamp), `marks_ns` (the monotonic
 clock, which all processes of a machine share, at each of `MARKS`) and `stages_ms` (what the
-Segmenter says of its stages). For the bag benchmark and for whoever looks where time goes; no
-contract of the node.
+Segmenter says of its stages). One of several cameras has its own, `~/NAME/timings`. For the bag
+benchmark and for whoever looks where time goes; no contract of the node.
 """
 
 from __future__ import annotations
@@ -14,8 +14,6 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rclpy.node import Node
-
-TOPIC = "~/timings"
 
 MARKS = ("arrived", "taken", "decoded", "segmented", "filled")
 """In a frame's order: its message came; its turn came; it is BGR; it has a label; the label's
@@ -36,13 +34,17 @@ class FrameTimes:
 class TimingsPublisher:
     """Publishes the times of frames while somebody subscribes."""
 
-    def __init__(self, node: Node) -> None:
+    def __init__(self, node: Node, topic: str) -> None:
         # Who reads timings needs no ROS, so that this module imports without it.
         from rclpy.qos import QoSProfile
         from std_msgs.msg import String
 
+        self._node = node
         self._message_type = String
-        self._publisher = node.create_publisher(String, TOPIC, QoSProfile(depth=100))
+        self._publisher = node.create_publisher(String, topic, QoSProfile(depth=100))
+
+    def close(self) -> None:
+        self._node.destroy_publisher(self._publisher)
 
     def publish(self, header: Any, times: FrameTimes, stages_ms: dict[str, float]) -> None:
         """Tell of one frame whose label was published; `header` is its std_msgs/Header."""

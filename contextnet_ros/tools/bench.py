@@ -14,17 +14,16 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
-import numpy.typing as npt
 from tqdm import tqdm
 
-from contextnet_ros.files import UserError, atomic_write, list_files, run_command
+from contextnet_ros.files import UserError, atomic_write, run_command
 from contextnet_ros.inference import OUTPUTS, model_path
 from contextnet_ros.inference.backend import choose_device, choose_threads
-from contextnet_ros.network import NetworkSize, load_weights
+from contextnet_ros.network import VARIANTS, NetworkSize, load_weights
 from contextnet_ros.provenance import provenance
 from contextnet_ros.tools.bench_ceilings import ceilings, multiply_adds
+from contextnet_ros.tools.bench_inputs import load_frames, random_weights
 from contextnet_ros.tools.bench_pipelines import PIPELINES, Setting
 from contextnet_ros.tools.bench_report import (
     PAPER_FPS,
@@ -37,9 +36,7 @@ from contextnet_ros.tools.bench_report import (
 )
 from contextnet_ros.tools.bench_worker import MODES, Unavailable, Worker
 from contextnet_ros.tools.evaluate import parse_size
-from contextnet_ros.tools.media import IMAGE_SUFFIXES, UnreadableError, read_image, write_image
-from contextnet_ros.training.datasets import FIRST_UNSEEN_SEED
-from contextnet_ros.training.scenes import render_frame
+from contextnet_ros.tools.media import write_image
 
 PROG = "contextnet-bench"
 
@@ -48,6 +45,7 @@ EXAMPLES = """examples:
       every backend that is installed, from frame to label at 1024x2048
   contextnet-bench --modes sequential pipelined kernel stages --sizes 512x1024 --backends ours torch
   contextnet-bench --input ~/frames --json bench.json --plot bench.png
+  contextnet-bench --variants cn14 cn18 cn12 cn124 --backends ours --modes kernel
   contextnet-bench --paper
       the paper's Table 7 beside this machine
 
@@ -65,7 +63,8 @@ def parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = result.add_argument
-    add("--model", nargs="+", default=["default"], help="names in models/, or weight files")
+    add("--model", nargs="+", help="names in models/, or weight files (default: default)")
+    add("--variants", nargs="+", choices=VARIANTS, help="networks of random weights to measure")
     add("--backends", nargs="+", choices=PIPELINES, help="(default: all; with --paper ours)")
     add("--modes", nargs="+", choices=MODES, help="(default: sequential, stages)")
     add("--sizes", nargs="+", type=parse_size, help="HEIGHTxWIDTH of frames (default: 1024x2048)")
@@ -102,15 +101,18 @@ def _bench(options: argparse.Namespace) -> int:
     backends = options.backends or (["ours"] if options.paper else list(PIPELINES))
     rows: list[Row] = []
     unavailable: list[dict[str, Any]] = []
+    models = options.model or ([] if options.variants else ["default"])
     with tempfile.TemporaryDirectory(prefix="contextnet-bench-") as folder:
+        weights = [model_path(name) for name in models]
+        weights += random_weights(options.variants or (), Path(folder))
         for height, width in sizes:
             frames = Path(folder) / f"{height}x{width}.npy"
             np.save(frames, load_frames(options.input, options.frames, height, width))
-            for name, precision in itertools.product(options.model, options.precision):
+            for path, precision in itertools.product(weights, options.precision):
                 settings = [
                     Setting(
                         backend=backend,
-                        weights=model_path(name),
+                        weights=path,
                         network_size=options.network_size,
                         device=str(device),
                         precision=precision,
@@ -137,7 +139,7 @@ def _bench(options: argparse.Namespace) -> int:
     for missing in unavailable:
         print(f"not measured: {missing['backend']} at {missing['size']}: {missing['reason']}")
     if options.paper:
-        print(f"\n{paper_table(result)}")
+        print(f"\n{paper_table([result])}")
     if options.json is not None:
         with atomic_write(options.json) as temporary:
             temporary.write_text(json.dumps(result, indent=1) + "\n")
@@ -214,31 +216,6 @@ def _compare_labels(workers: Sequence[Worker]) -> None:
             if "torch" in labels
             else None
         )
-
-
-def load_frames(folder: Path | None, count: int, height: int, width: int) -> npt.NDArray[np.uint8]:
-    """Return `count` different frames of one size, uint8 (count, H, W, 3), generated or from a
-    folder; raises UserError for a folder that holds too few."""
-    if folder is None:
-        seeds = tqdm(range(FIRST_UNSEEN_SEED, FIRST_UNSEEN_SEED + count), desc="drawing", delay=2)
-        return np.stack([render_frame(seed, 0, height, width).image_bgr for seed in seeds])
-    if not folder.is_dir():
-        raise UserError(f"input {folder} is no folder: give one with images")
-    paths = list_files(folder, IMAGE_SUFFIXES)
-    if len(paths) < count:
-        raise UserError(
-            f"{folder} has {len(paths)} images, --frames asks for {count}: choose fewer"
-        )
-    try:
-        images = [read_image(path) for path in paths[:count]]
-    except UnreadableError as error:
-        raise UserError(str(error)) from error
-    return np.stack(
-        [
-            np.asarray(cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
-            for image in images
-        ]
-    )
 
 
 def header(options: argparse.Namespace, device: str, threads: int) -> dict[str, Any]:

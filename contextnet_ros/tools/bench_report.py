@@ -103,24 +103,24 @@ def _megabytes(number: int | None) -> str:
     return "-" if number is None else f"{number / 1e6:.0f}"
 
 
-def paper_table(result: dict[str, Any]) -> str:
-    """Return Table 7's ContextNet rows beside what was measured here, in Markdown."""
-    on_gpu = result["device_type"] == "cuda"
+def paper_table(results: Sequence[dict[str, Any]]) -> str:
+    """Return Table 7's ContextNet rows beside cn14's of results, in Markdown; of several for one
+    cell the first."""
     lines = [
         "| size | mode | paper, Titan X (Maxwell) | here, GPU | here, CPU |",
         "|---|---|---|---|---|",
     ]
     for (height, width), figures in PAPER_FPS.items():
         for mode, paper in zip(("sequential", "pipelined"), figures, strict=True):
-            fps = [
-                row["fps"]
-                for row in result["rows"]
-                if (row["backend"], row["mode"], row["height"], row["width"], row["outputs"])
-                == ("ours", mode, height, width, ["label"])
-            ]
-            here = f"{fps[0]:.1f} fps" if fps else "not measured"
-            gpu, cpu = (here, "not measured") if on_gpu else ("not measured", here)
-            lines.append(f"| {height}x{width} | {mode} | {paper} fps | {gpu} | {cpu} |")
+            wanted = ("ours", "cn14", mode, height, width, ["label"])
+            here = {"cuda": "not measured", "cpu": "not measured"}
+            for result in reversed(results):
+                for row in reversed(result["rows"]):
+                    keys = ("backend", "network", "mode", "height", "width", "outputs")
+                    if tuple(row[key] for key in keys) == wanted:
+                        here[result["device_type"]] = f"{row['fps']:.1f} fps"
+            cells = f"{height}x{width}", mode, f"{paper} fps", here["cuda"], here["cpu"]
+            lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
 

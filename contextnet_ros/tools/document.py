@@ -3,9 +3,10 @@
 A document holds blocks between `<!-- KIND FILE ... -->` and `<!-- end -->`; what stands between
 is replaced. Kinds: `scores` (IoU per class, a column for each result of contextnet-eval), `demo`
 (what a demo.json says), `bench` and `paper` (rows of contextnet-bench; the paper's beside them),
-`header` (recipe and licence out of a weight file), `study` (a table of contextnet-study beside the
-paper's) and `camvid` (test scores beside published ones); the last two say "not measured" where a
-file is not there yet.
+`bag` (rows of contextnet-bag-benchmark), `checks` (what `make bench-node` and `make soak` set out
+to reach), `header` (recipe and licence out of a weight file), `study` (a table of contextnet-study
+beside the paper's) and `camvid` (test scores beside published ones); the last two and `checks` say
+"not measured" where a file is not there yet.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ import yaml
 from contextnet_ros.files import UserError, atomic_write, run_command
 from contextnet_ros.labels import CAMVID
 from contextnet_ros.network import ContextNet, NetworkSize, count_parameters, load_weights
-from contextnet_ros.tools import bench_report
+from contextnet_ros.tools import bag_tables, bench_report
 from contextnet_ros.training.studies import STUDIES
 from contextnet_ros.training.studies.study import NOT_MEASURED, markdown, published
 
@@ -129,10 +130,34 @@ def bench_note(path: Path, result: dict[str, Any]) -> str:
 
 
 def paper_rows(paths: Sequence[Path]) -> str:
-    """Table 7's ContextNet rows beside those of one benchmark."""
-    (path,) = paths
-    result = json.loads(path.read_text())
-    return f"{bench_report.paper_table(result)}\n\n{bench_note(path, result)}"
+    """Table 7's ContextNet rows beside those of benchmarks."""
+    results = [json.loads(path.read_text()) for path in paths]
+    notes = [bench_note(path, result) for path, result in zip(paths, results, strict=True)]
+    return "\n\n".join([bench_report.paper_table(results), "\\\n".join(notes)])
+
+
+def bag_table(paths: Sequence[Path]) -> str:
+    """What bag benchmarks measured, each with the bag it was."""
+    parts = []
+    for path in paths:
+        report = json.loads(path.read_text())
+        bag, model = report["input"], report["model"]
+        about = f"{bag['frames']} frames of {bag['height']}x{bag['width']} ({bag['encoding']})"
+        size = f"network size {model['network_size']}"
+        parts.append(bag_tables.bag_rows(report))
+        parts.append(f"`{path.name}`: {about}, model {model['name']}, {size}; {measured(report)}")
+    return "\n\n".join(parts)
+
+
+def checks_table(paths: Sequence[Path]) -> str:
+    """What benchmarks set out to reach and what they measured."""
+    results = {path: json.loads(path.read_text()) for path in paths if path.is_file()}
+    notes = [
+        f"`{path.name}`: {measured(results[path]) if path in results else NOT_MEASURED}"
+        for path in paths
+    ]
+    table = [bag_tables.check_rows(list(results.values()))] if results else []
+    return "\n\n".join([*table, "\\\n".join(notes)])
 
 
 def header_block(paths: Sequence[Path]) -> str:
@@ -196,12 +221,14 @@ def camvid_table(paths: Sequence[Path]) -> str:
     return markdown(heads, rows) + "\n\n" + "\\\n".join(notes)
 
 
-_MAY_MISS = ("study", "camvid")
+_MAY_MISS = ("study", "camvid", "checks")
 _KINDS: dict[str, Callable[[Sequence[Path]], str]] = {
     "scores": scores_table,
     "demo": demo_table,
     "bench": bench_table,
     "paper": paper_rows,
+    "bag": bag_table,
+    "checks": checks_table,
     "header": header_block,
     "study": study_table,
     "camvid": camvid_table,

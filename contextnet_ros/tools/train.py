@@ -70,6 +70,13 @@ def parser() -> argparse.ArgumentParser:
         "--workers", type=int, default=1, help="processes that load frames (default: %(default)s)"
     )
     result.add_argument(
+        "--augment",
+        choices=("auto", "loader", "device"),
+        default="auto",
+        help="who scales, crops and colours frames: the loading processes, or the device that "
+        "trains (auto: a GPU does it itself)",
+    )
+    result.add_argument(
         "--tensorboard",
         action="store_true",
         help="write losses, scores and pictures for TensorBoard below the output folder",
@@ -99,7 +106,14 @@ def _train(options: argparse.Namespace) -> int:
 
 
 def _run(options: argparse.Namespace, recipe: Recipe, world: World, device: str) -> int:
-    setup = Setup(parse_roots(options.root), device, options.workers, world, options.tensorboard)
+    setup = Setup(
+        parse_roots(options.root),
+        device,
+        options.workers,
+        world,
+        options.tensorboard,
+        options.augment,
+    )
     outcome = train(recipe, options.output, setup, run_until_interrupted)
     if not outcome.finished:
         if world.leads:

@@ -29,6 +29,7 @@ from contextnet_ros.training.checkpoint import (
     save_batch,
     save_checkpoint,
 )
+from contextnet_ros.training.crop_device import Windows, render
 from contextnet_ros.training.datasets import combined_licence, ready
 from contextnet_ros.training.distillation import Teachers
 from contextnet_ros.training.distributed import World
@@ -38,20 +39,19 @@ from contextnet_ros.training.objective import PARTS, Objective
 from contextnet_ros.training.optimizers import make_optimizer
 from contextnet_ros.training.precision import Precision
 from contextnet_ros.training.recipe import Recipe
-from contextnet_ros.training.record import Board, Log
+from contextnet_ros.training.record import Record
 from contextnet_ros.training.sampling import AugmentedSamples, batches
-from contextnet_ros.training.score_pictures import compared
 from contextnet_ros.training.sources import Roots, open_data
 from contextnet_ros.training.start import class_weights, initial_model, training_mode
 
 BEST_NAME = "best.safetensors"
-_BOARD_PICTURES = 3
 
 
 class Training:
     """One run of a recipe in a folder; begins where that folder's checkpoint stands.
 
-    `start`: weights to begin with, instead of the recipe's `init`.
+    `start`: weights to begin with, instead of the recipe's `init`. `augment`: who renders crops,
+    the "loader" or the "device"; "auto" is the device where that is a GPU.
     Raises UserError before the first step for whatever is wrong with data, folder or recipe.
     """
 
@@ -65,6 +65,7 @@ class Training:
         world: World | None = None,
         start: tuple[ContextNet, WeightHeader] | None = None,
         tensorboard: bool = False,
+        augment: str = "auto",
     ) -> None:
         self.recipe = recipe
         self.world = world or World()
@@ -73,6 +74,7 @@ class Training:
         self.folder = folder
         self.workers = workers
         self.device = choose_device(device)
+        self.augments = augment == "device" or (augment == "auto" and self.device.type == "cuda")
         if workers < 0:
             raise UserError(f"workers is {workers}; give 0 or more")
         self.table = recipe.table
@@ -109,8 +111,7 @@ class Training:
         self.seconds = 0.0
         if self.state is not None:
             self._restore(self.state)
-        self.log = Log(folder)
-        self.board = Board(folder, self.step) if tensorboard and self.world.leads else None
+        self.record = Record(folder, self.step, tensorboard and self.world.leads)
         self.sources = [ready(source) for source in sources]
         self.validation = [ready(source) for source in validation]
         weights = class_weights(recipe, self.sources)
@@ -164,12 +165,17 @@ class Training:
             return recipe.learning_rate * (step + 1) / recipe.warmup_steps
         return recipe.learning_rate * float((1 - step / recipe.steps) ** recipe.power)
 
+    def _rendered(self, batch: Any) -> tuple[torch.Tensor, torch.Tensor]:
+        """Images (N, H, W, 3) and labels (N, H, W) of a loader's batch, uint8 on the device."""
+        if isinstance(batch, Windows):
+            return render(batch, self.device)
+        images, labels = (part.to(self.device, non_blocking=True) for part in batch)
+        return images, labels
+
     def _step(self, images: torch.Tensor, labels: torch.Tensor) -> dict[str, float]:
         """Learn from one batch; returns the parts of its loss, and `loss`, over all processes."""
         for group in self.optimizer.param_groups:
             group["lr"] = self.rate(self.step)
-        images = images.to(self.device, non_blocking=True)
-        labels = labels.to(self.device, non_blocking=True)
         parts = self.objective(self.parallel, images, labels)
         loss = torch.stack(list(parts.values())).sum()
         everywhere = self.world.total(torch.stack([loss, *parts.values()])) / self.world.size
@@ -191,8 +197,17 @@ class Training:
             self.network_size,
             recipe.seed,
             recipe.steps * recipe.batch,
+            rendered=not self.augments,
         )
-        loader = batches(samples, self.step, recipe.steps, recipe.batch, self.workers, self.world)
+        loader = batches(
+            samples,
+            self.step,
+            recipe.steps,
+            recipe.batch,
+            self.workers,
+            self.world,
+            pin_memory=self.device.type == "cuda",
+        )
         progress = tqdm(
             loader,
             total=recipe.steps,
@@ -207,17 +222,13 @@ class Training:
         since_log = Means()
         training_mode(self.model, recipe.freeze_normalization)
         waiting_since = started = time.perf_counter()
-        for images, labels in progress:
+        for batch in progress:
             wait = time.perf_counter() - waiting_since
-            values = self._step(images, labels)
+            values = self._step(*self._rendered(batch))
             now = time.perf_counter()
             self.seconds += now - started
             since_log.add(**values, wait_s=wait, step_s=now - started)
-            if self.board is not None:
-                rate = {"learning_rate": self.rate(self.step - 1)}
-                self.board.step(
-                    self.step, {f"loss/{name}": value for name, value in values.items()} | rate
-                )
+            self.record.step(self.step, values, self.rate(self.step - 1))
             started = now
             progress.set_postfix(
                 loss=f"{since_log['loss']:.3f}",
@@ -237,8 +248,7 @@ class Training:
                 break
             waiting_since = time.perf_counter()
         progress.close()
-        if self.board is not None:
-            self.board.close()
+        self.record.close()
         return self.folder / BEST_NAME
 
     def _not_finite(self, value: float, images: torch.Tensor, labels: torch.Tensor) -> UserError:
@@ -258,8 +268,17 @@ class Training:
             {"network_size": str(self.network_size), **evaluate(segmenter, source)}
             for source in self.validation
         ]
-        self._log(scores, means)
-        self._show(segmenter)
+        entry = {
+            "step": self.step,
+            "loss": round(means["loss"], 4),
+            "losses": {name: round(means[name], 4) for name in PARTS if name in means},
+            "learning_rate": self.rate(self.step - 1),
+            "loader_wait_share": round(means["wait_s"] / max(means["step_s"], 1e-9), 4),
+            "train_seconds": round(self.seconds, 1),
+            "scores": scores,
+        }
+        self.record.validated(entry)
+        self.record.show(self.step, segmenter, self.validation)
         mean = (
             # A set without a scored pixel has no mIoU.
             float(np.mean([score["miou_percent"] or 0.0 for score in scores])) / 100
@@ -271,33 +290,3 @@ class Training:
             header = WeightHeader(**{**vars(self.header), "scores": scores})
             save_weights(self.folder / BEST_NAME, network.cpu(), header)
             network.to(self.device)
-
-    def _log(self, scores: list[dict[str, Any]], means: Means) -> None:
-        entry = {
-            "step": self.step,
-            "loss": round(means["loss"], 4),
-            "losses": {name: round(means[name], 4) for name in PARTS if name in means},
-            "learning_rate": self.rate(self.step - 1),
-            "loader_wait_share": round(means["wait_s"] / max(means["step_s"], 1e-9), 4),
-            "train_seconds": round(self.seconds, 1),
-            "scores": scores,
-        }
-        summary = ", ".join(f"{s['data']}: {s['miou_percent']:.2f} %" for s in scores)
-        tqdm.write(
-            f"step {self.step}: loss {entry['loss']}, mIoU {summary or 'not validated'}, "
-            f"loader wait {entry['loader_wait_share']:.1%}",
-            file=sys.stderr,
-        )
-        self.log.validated(entry)
-        if self.board is not None:
-            self.board.validated(entry)
-
-    def _show(self, segmenter: Segmenter) -> None:
-        """Pictures of a few validation frames for the board: frame, truth, prediction."""
-        if self.board is None:
-            return
-        for source in self.validation:
-            for index in range(min(_BOARD_PICTURES, len(source))):
-                image, truth = source[index]
-                picture = compared(image, truth, segmenter(image).label, self.table)
-                self.board.picture(self.step, f"{source.description}/{source.name(index)}", picture)

@@ -184,12 +184,7 @@ class Recipe:
             )
         if self.gradient_clip is not None and self.gradient_clip <= 0:
             raise UserError(f"gradient_clip is {self.gradient_clip}; give more than 0")
-        multiple = VARIANTS[self.variant].size_multiple
-        if any(side < multiple or side % multiple for side in self.augmentation.crop):
-            raise UserError(f"crop is {self.augmentation.crop}; give multiples of {multiple}")
-        low, high = self.augmentation.scale
-        if not 0 < low <= high:
-            raise UserError(f"scale is {low} to {high}; give two factors above 0 in order")
+        self.augmentation.check(VARIANTS[self.variant].size_multiple)
         if not self.train:
             raise UserError("the recipe names no training data: fill in `train`")
         for entry in (*self.train, *self.validate):

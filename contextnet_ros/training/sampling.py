@@ -12,14 +12,20 @@ from torch.utils.data import DataLoader, Dataset
 
 from contextnet_ros.network import NetworkSize
 from contextnet_ros.training.augment import Augmentation
+from contextnet_ros.training.crop_device import Windows
+from contextnet_ros.training.crops import Crop
 from contextnet_ros.training.datasets import LabelledFrames
 from contextnet_ros.training.distributed import World
 
+Sample = tuple[torch.Tensor, torch.Tensor]
+UnrenderedSample = tuple[torch.Tensor, torch.Tensor, Crop]
 
-class AugmentedSamples(Dataset[tuple[torch.Tensor, torch.Tensor]]):
+
+class AugmentedSamples(Dataset[Sample | UnrenderedSample]):
     """Sample `position` of a training, whatever process asks for it and in whatever order.
 
     Data sets are drawn by their shares; within one, every frame comes once before any comes again.
+    Not `rendered`, a sample is a window of its frame with the crop to make of it.
     """
 
     def __init__(
@@ -30,7 +36,9 @@ class AugmentedSamples(Dataset[tuple[torch.Tensor, torch.Tensor]]):
         network_size: NetworkSize,
         seed: int,
         length: int,
+        rendered: bool = True,
     ) -> None:
+        self.rendered = rendered
         self.sources = sources
         self.augmentation = augmentation
         self.network_size = network_size
@@ -46,7 +54,7 @@ class AugmentedSamples(Dataset[tuple[torch.Tensor, torch.Tensor]]):
     def __len__(self) -> int:
         return len(self.source_of)
 
-    def __getitem__(self, position: int) -> tuple[torch.Tensor, torch.Tensor]:
+    def __getitem__(self, position: int) -> Sample | UnrenderedSample:
         """BGR image (H, W, 3) and label (H, W), both uint8, at the size of the crop."""
         index = int(self.source_of[position])
         source = self.sources[index]
@@ -54,8 +62,16 @@ class AugmentedSamples(Dataset[tuple[torch.Tensor, torch.Tensor]]):
         order = np.random.default_rng([self.seed, 1, index, epoch]).permutation(len(source))
         image, label = source[int(order[place])]
         rng = np.random.default_rng([self.seed, 2, position])
-        image, label = self.augmentation.apply(image, label, self.network_size, rng)
-        return torch.from_numpy(image), torch.from_numpy(label)
+        if self.rendered:
+            image, label = self.augmentation.apply(image, label, self.network_size, rng)
+            return torch.from_numpy(image), torch.from_numpy(label)
+        crop = self.augmentation.draw(label, self.network_size, rng)
+        # Copied: a window that hangs on its frame would take all of it along to the process.
+        return (
+            torch.from_numpy(image[crop.window].copy()),
+            torch.from_numpy(label[crop.window].copy()),
+            crop,
+        )
 
 
 class _BatchPositions:
@@ -82,8 +98,10 @@ def batches(
     batch: int,
     workers: int,
     world: World | None = None,
+    pin_memory: bool = False,
 ) -> DataLoader[Any]:
-    """Batches `first_step` .. `steps` - 1 of (N, H, W, 3) images and (N, H, W) labels, uint8.
+    """Batches `first_step` .. `steps` - 1 of (N, H, W, 3) images and (N, H, W) labels, uint8; of
+    samples that are not rendered, Windows.
 
     Of several processes each gets its own part of every batch.
     """
@@ -91,6 +109,8 @@ def batches(
         samples,
         batch_sampler=_BatchPositions(first_step, steps, batch, world or World()),
         num_workers=workers,
+        collate_fn=None if samples.rendered else Windows.collate,
+        pin_memory=pin_memory,
         worker_init_fn=_one_thread,
         prefetch_factor=4 if workers else None,
         # Its own generator: an iterator draws a seed when made, and a resumed run makes one more.

@@ -23,13 +23,14 @@ Runner = Callable[[Training], Path]
 
 @dataclass(frozen=True)
 class Setup:
-    """Where trainings find their data, what they run on, and whether TensorBoard can watch."""
+    """Where trainings find their data, what they run on, and Training's other options."""
 
     roots: Roots = None
     device: str = "auto"
     workers: int = 1
     world: World = field(default_factory=World)
     tensorboard: bool = False
+    augment: str = "auto"
 
 
 @dataclass(frozen=True)
@@ -114,6 +115,7 @@ def train(
             setup.world,
             start=start,
             tensorboard=setup.tensorboard,
+            augment=setup.augment,
         )
         run(training)
         if training.step < stage.recipe.steps:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections import Counter
 from dataclasses import replace
 
 import numpy as np
@@ -13,10 +14,11 @@ from contextnet_ros.inference import Segmenter
 from contextnet_ros.inference.backend import make_backend
 from contextnet_ros.network import ContextNet, save_weights
 
-pytest.importorskip("onnx")
-pytest.importorskip("onnxruntime")
+onnx = pytest.importorskip("onnx")
+onnxruntime = pytest.importorskip("onnxruntime")
 
-from contextnet_ros.inference import onnx_backend
+from contextnet_ros.inference import onnx_backend  # noqa: E402
+from contextnet_ros.inference.onnx_graph import build_graph  # noqa: E402
 
 # What a machine without these packages does, in a process of its own.
 WITHOUT_ONNX = """
@@ -82,21 +84,38 @@ def test_pyramid_pooling_runs_in_torch_and_says_so(header):
         Segmenter(network, with_pooling, device="cpu", backend="onnxruntime")
 
 
-def test_one_session_takes_every_size_and_gets_the_thread_count(
+def test_a_session_is_kept_while_the_size_is_and_gets_the_thread_count(
     network, header, make_frame, monkeypatch
 ):
     made = []
     make_session = onnx_backend.make_session
 
-    def counting(model, num_threads):
-        made.append(num_threads)
-        return make_session(model, num_threads)
+    def counting(model, num_threads, sides):
+        made.append((num_threads, sides))
+        return make_session(model, num_threads, sides)
 
     monkeypatch.setattr(onnx_backend, "make_session", counting)
     segmenter = Segmenter(network, header, device="cpu", backend="onnxruntime", num_threads=3)
-    for height in (32, 60, 33):
+    for height in (32, 32, 60, 33, 33):
         assert segmenter(make_frame(height, 40)).label.shape == (height, 40)
-    assert made == [3]
+    assert made == [(3, {"H + 1": side, "W + 1": 65}) for side in (33, 65, 65)]
+
+
+def test_onnx_runtime_adds_and_cuts_off_within_its_convolutions(network, header, tmp_path):
+    """What the graph's detours are for; a release that does otherwise is slower, not wrong."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.optimized_model_filepath = str(tmp_path / "optimized.onnx")
+    options.log_severity_level = 3
+    for name in onnx_backend.BORDERED_SIDES:
+        options.add_free_dimension_override_by_name(name, 65)
+    model = build_graph(network, header, source="bordered").SerializeToString()
+    onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    found = Counter(node.op_type for node in onnx.load(tmp_path / "optimized.onnx").graph.node)
+    if "ReorderOutput" not in found:
+        pytest.skip("this processor has no layout of blocks in ONNX Runtime")
+    assert found["ReorderOutput"] == 1
+    assert set(found) == {"Unsqueeze", "Reshape", "Conv", "Upsample", "ReorderOutput"}
 
 
 def test_a_gpu_is_not_for_onnx_runtime(network, header):

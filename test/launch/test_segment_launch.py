@@ -62,7 +62,7 @@ def answer(domain, weights, image, node):
         peer.close()
 
 
-@launch_pytest.fixture(scope="module")
+@launch_pytest.fixture
 def one_camera(small):
     return started(ONE, image="/camera/image_raw", namespace="robot1", **small)
 
@@ -72,7 +72,7 @@ def test_an_image_on_the_given_topic_is_answered_with_its_mask(weights):
     answer(ONE, weights, "/camera/image_raw", "/robot1/segmenter")
 
 
-@launch_pytest.fixture(scope="module")
+@launch_pytest.fixture
 def several_cameras(small):
     return started(SEVERAL, cameras="front,left", image="/car/{camera}/image_raw", **small)
 
@@ -83,7 +83,7 @@ def test_each_of_several_cameras_is_answered_on_its_own_topic(weights):
         answer(SEVERAL, weights, f"/car/{camera}/image_raw", f"/segmenter/{camera}")
 
 
-@launch_pytest.fixture(scope="module")
+@launch_pytest.fixture
 def not_started(small):
     return started(WAITING, autostart="false", **small)
 

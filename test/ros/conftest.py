@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 import torch
-from ros_harness import NodeProcess, Peer, set_dds_environment
+from ros_harness import NodeProcess, Peer, next_domain, set_dds_environment
 
 from contextnet_ros.labels import CAMVID
 from contextnet_ros.network import ContextNet, WeightHeader, save_weights
@@ -52,3 +54,59 @@ def open_peer():
     yield open_on
     for peer in peers:
         peer.close()
+
+
+@pytest.fixture(scope="module")
+def load_stand_in():
+    """Let every node of this process load this instead of a network."""
+    with pytest.MonkeyPatch.context() as patch:
+
+        def load(segmenter):
+            loader = SimpleNamespace(load=lambda *_arguments, **_options: segmenter)
+            patch.setattr("contextnet_ros.ros.node.Segmenter", loader)
+            return segmenter
+
+        yield load
+
+
+@pytest.fixture
+def stand_in(load_stand_in):
+    """One for this test alone."""
+    from stand_in import StandIn
+
+    return load_stand_in(StandIn())
+
+
+@pytest.fixture(scope="module")
+def make_served(open_peer):
+    """Serve nodes, one after the other, each with a peer; see stand_in.serve."""
+    from stand_in import serve
+
+    running = []
+
+    def make(stand_in, *arguments, **parameters):
+        while running:
+            running.pop().close()
+        domain = next_domain()
+        peer = open_peer(domain)
+        served = serve(stand_in, domain, *arguments, **parameters)
+        running.append(served)
+        served.peer = peer
+        return served
+
+    yield make
+    while running:
+        running.pop().close()
+
+
+@pytest.fixture
+def serve_node(make_served):
+    """A node that serves one test, its peer matched unless `waits` is false."""
+
+    def make(stand_in, *arguments, waits=True, **parameters):
+        served = make_served(stand_in, *arguments, **parameters)
+        if waits:
+            served.peer.wait_for_node()
+        return served
+
+    return make

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -26,8 +27,16 @@ _domains = (1 + number % 100 for number in itertools.count(os.getpid()))
 
 
 def next_domain() -> int:
-    """A ROS_DOMAIN_ID that no other test of this run has."""
-    return next(_domains)
+    """A ROS_DOMAIN_ID that no other test of this run has, nor another run now."""
+    for domain in itertools.islice(_domains, 100):
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+            try:
+                # Port of the first participant's discovery (RTPS 9.6.2.3): taken means in use.
+                probe.bind(("127.0.0.1", 7400 + 250 * domain + 10))
+            except OSError:
+                continue
+            return domain
+    raise RuntimeError("every ROS domain of this machine is in use")
 
 
 def set_dds_environment() -> None:
@@ -132,25 +141,36 @@ class Peer:
         self.labels: list[Image] = []
         self.overlays: list[Image] = []
         self.diagnostics: list[dict[str, dict[str, str]]] = []
+        self.statuses: list[dict] = []
+        self.arrays: list[DiagnosticArray] = []
         self.sent = 0
         self.context = rclpy.Context()
         rclpy.init(context=self.context, domain_id=domain)
         self.node = rclpy.create_node("peer", context=self.context)
         self.executor = SingleThreadedExecutor(context=self.context)
         self.executor.add_node(self.node)
-        camera_qos = QoSProfile(depth=5, reliability=ReliabilityPolicy.BEST_EFFORT)
-        self.camera = self.node.create_publisher(Image, image, camera_qos)
+        self.image = image
+        self.open_camera(QoSProfile(depth=5, reliability=ReliabilityPolicy.BEST_EFFORT))
+        self._collecting: dict[str, object] = {}
         self.node.create_subscription(Image, f"{node}/label", self.labels.append, 10)
         self.node.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, 10)
         self._overlay_subscription = None
 
     def _on_diagnostics(self, array) -> None:
+        self.arrays.append(array)
+        self.statuses.append({status.name: status for status in array.status})
         self.diagnostics.append(
             {
                 status.name: {pair.key: pair.value for pair in status.values}
                 for status in array.status
             }
         )
+
+    def open_camera(self, qos) -> None:
+        self.camera = self.node.create_publisher(self.image_type, self.image, qos)
+
+    def close_camera(self) -> None:
+        self.node.destroy_publisher(self.camera)
 
     def watch_overlay(self, watch: bool) -> None:
         if watch and self._overlay_subscription is None:
@@ -220,6 +240,76 @@ class Peer:
             return answer()[0]
         raise AssertionError("the frame was not answered")
 
+    def wait_for_status(self, name: str, text: str):
+        """The first status of this name, of those that come from now on, that says the text."""
+        self.statuses.clear()
+        said: set[str] = set()
+
+        def found():
+            said.update(one[name].message for one in self.statuses if name in one)
+            return [one[name] for one in self.statuses if text in one[name].message]
+
+        try:
+            self.spin_until(lambda: bool(found()), TIMEOUT_S / 2)
+        except AssertionError:
+            raise AssertionError(f"{name} never said {text!r}, but {said}") from None
+        return found()[0]
+
+    def call(self, kind, service: str, request):
+        """The response of a service of the node."""
+        client = self.node.create_client(kind, f"{self.node_name}/{service}")
+        try:
+            self.spin_until(client.service_is_ready)
+            future = client.call_async(request)
+            self.spin_until(future.done)
+            return future.result()
+        finally:
+            self.node.destroy_client(client)
+
+    def set_parameters(self, **values):
+        """Results of the node's own service, one for each parameter."""
+        from rcl_interfaces.srv import SetParameters
+        from rclpy.parameter import Parameter
+
+        messages = [Parameter(n, value=value).to_parameter_msg() for n, value in values.items()]
+        request = SetParameters.Request(parameters=messages)
+        return self.call(SetParameters, "set_parameters", request).results
+
+    def set_parameters_together(self, **values):
+        """The one result of setting all or none."""
+        from rcl_interfaces.srv import SetParametersAtomically
+        from rclpy.parameter import Parameter
+
+        messages = [Parameter(n, value=value).to_parameter_msg() for n, value in values.items()]
+        request = SetParametersAtomically.Request(parameters=messages)
+        return self.call(SetParametersAtomically, "set_parameters_atomically", request).result
+
+    def change_state(self, label: str) -> bool:
+        """Whether a transition of the lifecycle succeeded."""
+        from lifecycle_msgs.msg import Transition
+        from lifecycle_msgs.srv import ChangeState
+
+        request = ChangeState.Request(transition=Transition(label=label))
+        return self.call(ChangeState, "change_state", request).success
+
+    def state(self) -> str:
+        from lifecycle_msgs.srv import GetState
+
+        return self.call(GetState, "get_state", GetState.Request()).current_state.label
+
+    def collect(self, kind, topic: str, qos=10) -> list:
+        """What comes on another topic from now on."""
+        messages: list = []
+        self._collecting[topic] = self.node.create_subscription(kind, topic, messages.append, qos)
+        self.spin_until(lambda: self.node.count_publishers(topic) > 0)
+        # The node's side matches a moment after ours.
+        self.spin_for(0.5)
+        return messages
+
+    def drop(self, topic: str) -> None:
+        """Collect no more of this topic."""
+        self.node.destroy_subscription(self._collecting.pop(topic))
+
     def counts(self) -> dict[str, int]:
         """The frames' fates in the latest diagnostics."""
         return frame_counts(self.diagnostics[-1])
@@ -236,9 +326,9 @@ class Peer:
         self.context.shutdown()
 
 
-def frame_counts(diagnostics: dict[str, dict[str, str]]) -> dict[str, int]:
-    """The whole numbers of the status `segmenter: frames`."""
-    values = diagnostics["segmenter: frames"]
+def frame_counts(diagnostics: dict[str, dict[str, str]], name: str = "frames") -> dict[str, int]:
+    """The whole numbers of the status `segmenter: frames`, or another of this name."""
+    values = diagnostics[f"segmenter: {name}"]
     return {key: int(value) for key, value in values.items() if value.isdigit()}
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import json
 import os
 import re
 import time
@@ -35,9 +36,11 @@ from contextnet_ros.ros.bag_benchmark_report import Subject, build_report, build
 from contextnet_ros.ros.bag_benchmark_run import Measured, Measurement, Plan
 from contextnet_ros.ros.bag_benchmark_search import SearchLimits, search_peak
 from contextnet_ros.ros.bag_make import BagFormat, make_bag
+from contextnet_ros.ros.checks import Check, write_checks
 from contextnet_ros.ros.frame_fates import FrameFates
 from contextnet_ros.ros.frame_sources import generated_source
 from contextnet_ros.ros.replay import Replayed
+from contextnet_ros.ros.soak import device_growth_percent, growth_percent
 
 MS = 1_000_000
 
@@ -383,3 +386,37 @@ def test_what_the_system_does_not_tell_is_none(monkeypatch: pytest.MonkeyPatch) 
     assert process_use.gpu_sample() is None
     assert process_use.process_cpu_s(2**30) is None
     assert set(process_use.summarize([], []).values()) == {None}
+
+
+def samples(bytes_at, seconds: int, every_s: float = 1.0) -> list[process_use.Sample]:
+    times = np.arange(0, seconds + every_s / 2, every_s)
+    return [process_use.Sample(1000 + t, None, None, None, None, round(bytes_at(t))) for t in times]
+
+
+def test_growth_of_memory_is_seen_from_the_reference_on_and_not_before() -> None:
+    # All buffers are made in the first minute; then a leak of 1 % of it in an hour.
+    leak = samples(lambda t: 1e9 * min(1, t / 60) + 1e7 * t / 3600, 3600)
+    assert growth_percent(leak, 300) == pytest.approx(1e7 * 3300 / 3600 / 1e9 * 100, rel=0.02)
+    steady = samples(lambda t: 1e9 if t > 60 else 3e8, 3600)
+    assert growth_percent(steady, 300) == 0
+    assert growth_percent([], 300) is None
+    assert device_growth_percent([(0, 100 + i, 1000) for i in range(61)], 1 / 12) == pytest.approx(
+        100 * (160 / 105 - 1)
+    )
+    assert device_growth_percent([], 1 / 12) is None
+
+
+def test_checks_are_told_and_written_whatever_they_found(tmp_path: Path, capsys) -> None:
+    checks = [
+        Check("cost", 1.2, "<=", 1.5, "x"),
+        Check("held", 99.0, ">=", 99.5, "%"),
+        Check("GPU", None, "<=", 2, "%"),
+    ]
+    write_checks(tmp_path / "c.json", checks, {"rest": 1})
+    written = json.loads((tmp_path / "c.json").read_text())
+    assert [check["reached"] for check in written["checks"]] == [True, False, None]
+    assert written["rest"] == 1
+    told = capsys.readouterr().out.splitlines()
+    assert told[0] == "cost: 1.2 x (aim <= 1.5 x: reached)"
+    assert told[1].endswith("missed)")
+    assert "not measured" in told[2]

@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from contextnet_ros.ros.frames import FrameCounts, NewestFrame, SequenceGaps
+from contextnet_ros.ros.frames import FrameCounts, NewestFrame, Pace, SequenceGaps, Turns, total
 
 
 def fates(counts):
@@ -147,3 +147,57 @@ def test_gaps_are_counted_per_publisher_and_a_restart_is_none():
     gaps = SequenceGaps()
     seen = [("a", 5), ("b", 1), ("a", 6), ("a", 9), ("b", 4), ("a", 1), ("a", 2)]
     assert [gaps.missing_before(*one) for one in seen] == [0, 0, 0, 2, 2, 0, 0]
+
+
+def test_it_is_idle_only_when_nothing_waits_and_nothing_is_in_hand():
+    newest = NewestFrame(lambda: None)
+    assert newest.wait_idle(0)
+    newest.receive("a")
+    assert newest.waits()
+    assert not newest.wait_idle(0)
+    newest.take()
+    assert not newest.waits()
+    assert not newest.wait_idle(0)
+    finisher = threading.Timer(0.05, newest.finish_published)
+    finisher.start()
+    assert newest.wait_idle(60)
+    finisher.join()
+
+
+def test_turns_go_round_and_pass_over_who_is_not_ready():
+    turns = Turns(3)
+    assert [turns.next([True] * 3) for _ in range(4)] == [0, 1, 2, 0]
+    assert turns.next([True, False, True]) == 2
+    assert turns.next([False, True, False]) == 1
+    assert turns.next([False] * 3) is None
+    assert turns.next([True, True, False]) == 0
+
+
+@pytest.mark.parametrize(("camera_hz", "limit_hz"), [(30, 20), (30, 10), (30, 7), (10, 20)])
+def test_a_rate_is_held_on_average_whatever_the_cameras_period(camera_hz, limit_hz):
+    pace = Pace()
+    now_s, taken_s = 100.0, []
+    for number in range(30 * camera_hz):
+        now_s = 100.0 + number / camera_hz
+        if pace.due_in_s(now_s, limit_hz) <= 1e-9:
+            pace.taken(now_s, limit_hz)
+            taken_s.append(now_s)
+    assert len(taken_s) == pytest.approx(30 * min(camera_hz, limit_hz), abs=2)
+
+
+def test_without_a_limit_every_frame_is_due_and_a_raised_one_holds_at_once():
+    pace = Pace()
+    pace.taken(0.0, 0.1)
+    assert pace.due_in_s(1.0, 0.1) == pytest.approx(9.0)
+    assert pace.due_in_s(1.0, 10.0) == pytest.approx(0.1)
+    assert pace.due_in_s(1.0, 0.0) == 0
+
+
+def test_the_total_is_the_sum_of_every_count():
+    one = FrameCounts(9, 4, 2, 2, 1, 3, {"short_data": 2}, "data has 3 bytes")
+    two = FrameCounts(5, 0, 3, 2, 0, 1, {"short_data": 1, "zero_size": 2}, "0 x 0")
+    counts = total([one, two])
+    assert counts == FrameCounts(
+        14, 4, 5, 4, 1, 4, {"short_data": 3, "zero_size": 2}, "data has 3 bytes"
+    )
+    assert counts.received == fates(counts)

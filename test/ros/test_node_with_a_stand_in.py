@@ -2,91 +2,25 @@
 
 from __future__ import annotations
 
-import queue
-import threading
-from types import SimpleNamespace
+import re
 
-import numpy as np
 import pytest
 
 pytest.importorskip("rclpy", reason="rclpy is not installed: the node's tests need ROS 2")
 
-import rclpy
-from ros_harness import TIMEOUT_S, next_domain, street
+from diagnostic_msgs.msg import DiagnosticStatus
+from ros_harness import TIMEOUT_S, street
 
 from contextnet_ros.files import UserError
-from contextnet_ros.inference import SegmentedFrame
-from contextnet_ros.labels import CAMVID
-from contextnet_ros.network import WeightHeader
-from contextnet_ros.ros import node as node_module
+from contextnet_ros.inference import DeviceError
 
 pytestmark = pytest.mark.ros
 
 
-class StandIn:
-    """Answers with zeros, records what it was asked for, fails or waits when told to."""
-
-    header = WeightHeader(table=CAMVID)
-    device = "nowhere"
-    precision = "none"
-    network_size = "frame"
-    overlay_opacity = 0.5
-
-    def __init__(self):
-        self.asked = []
-        self.warmed_up = []
-        self.fail_next = None
-        self.may_go_on = threading.Event()
-        self.may_go_on.set()
-
-    def __call__(self, image, outputs):
-        self.asked.append(outputs)
-        self.may_go_on.wait(TIMEOUT_S)
-        if self.fail_next is not None:
-            error, self.fail_next = self.fail_next, None
-            raise error
-        overlay = np.zeros_like(image) if "overlay" in outputs else None
-        return SegmentedFrame(np.zeros(image.shape[:2], np.uint8), overlay)
-
-    def warm_up(self, height, width):
-        self.warmed_up.append((height, width))
-
-    def describe(self):
-        return "a stand-in"
-
-    def memory_bytes(self):
-        return 0
-
-
 @pytest.fixture
-def stand_in(monkeypatch):
-    segmenter = StandIn()
-    loader = SimpleNamespace(load=lambda *_arguments, **_options: segmenter)
-    monkeypatch.setattr(node_module, "Segmenter", loader)
-    return segmenter
-
-
-@pytest.fixture
-def served(stand_in, open_peer):
+def served(stand_in, serve_node):
     """A node served by a thread of this process, and its peer; stopped at the end."""
-    domain = next_domain()
-    peer = open_peer(domain)
-    rclpy.init(domain_id=domain)
-    stop = SimpleNamespace(requested=False, wake=queue.SimpleQueue())
-    node = node_module.SegmentNode(stop)
-    thread = threading.Thread(target=node.serve)
-    thread.start()
-
-    def end():
-        stop.requested = True
-        stop.wake.put(None)
-        stand_in.may_go_on.set()
-        thread.join(TIMEOUT_S)
-        assert not thread.is_alive()
-
-    yield SimpleNamespace(peer=peer.wait_for_node(), end=end)
-    end()
-    rclpy.shutdown()
+    return serve_node(stand_in)
 
 
 @pytest.mark.usefixtures("served")
@@ -125,6 +59,34 @@ def test_a_frame_that_fails_is_bad_and_the_next_one_is_answered(stand_in, served
     assert "fails" not in {label.header.frame_id for label in peer.labels}
 
 
+def test_nothing_answered_because_every_frame_fails_is_an_error_in_the_diagnostics(
+    stand_in, served, monkeypatch
+):
+    def fail(_image, _outputs):
+        raise RuntimeError("no kernel image")
+
+    monkeypatch.setattr(type(stand_in), "__call__", lambda _self, *a: fail(*a))
+    peer = served.peer
+    peer.send(peer.message(street(96, 160)))
+    status = peer.wait_for_status("segmenter: frames", "no kernel image")
+    assert status.level == DiagnosticStatus.ERROR
+
+
+def test_a_device_that_fails_ends_the_node_with_one_line_and_an_error_status(stand_in, served):
+    peer = served.peer
+    stand_in.fail_next = DeviceError("unspecified launch failure\nmore")
+    peer.send(peer.message(street(96, 160)))
+    status = peer.wait_for_status("segmenter: model", "unspecified launch failure")
+    assert status.level == DiagnosticStatus.ERROR
+    served.thread.join(TIMEOUT_S)
+    assert isinstance(served.failure, UserError)
+    assert "nowhere failed: unspecified launch failure" in str(served.failure)
+    assert "\n" not in str(served.failure)
+    (counts,) = [camera.newest.counts() for camera in served.node.cameras]
+    assert counts.bad_reasons == {"device": 1}
+    assert counts.pending == 0
+
+
 def test_the_frame_in_hand_is_answered_before_it_ends(stand_in, served):
     peer = served.peer
     stand_in.may_go_on.clear()
@@ -135,15 +97,13 @@ def test_the_frame_in_hand_is_answered_before_it_ends(stand_in, served):
     assert peer.labels[0].header.frame_id == "in hand"
 
 
-def test_a_warm_up_that_fails_is_one_line_with_the_remedy(stand_in, monkeypatch):
+def test_a_warm_up_that_fails_is_one_line_with_the_remedy(stand_in, serve_node, monkeypatch):
     def fail(_height, _width):
         raise RuntimeError("CUDA out of memory\nmore")
 
     monkeypatch.setattr(stand_in, "warm_up", fail)
-    rclpy.init(domain_id=next_domain())
-    try:
-        node = node_module.SegmentNode(SimpleNamespace(requested=False, wake=queue.SimpleQueue()))
-        with pytest.raises(UserError, match=r"2048 x 1024 pixels failed.*out of memory.*warm_up_"):
-            node.serve()
-    finally:
-        rclpy.shutdown()
+    served = serve_node(stand_in, waits=False)
+    served.thread.join(TIMEOUT_S)
+    assert isinstance(served.failure, UserError)
+    assert re.search(r"2048 x 1024 pixels failed.*out of memory.*warm_up_", str(served.failure))
+    assert "\n" not in str(served.failure)

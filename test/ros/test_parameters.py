@@ -55,9 +55,9 @@ def test_every_parameter_is_declared_with_its_default_description_and_range(make
         descriptor = node.describe_parameter(spec.name)
         assert descriptor.description == spec.description
         assert descriptor.read_only == spec.read_only
-        if isinstance(default, str):
+        if isinstance(default, (str, list)):
             assert descriptor.additional_constraints
-        else:
+        elif not isinstance(default, bool):
             (limits,) = [*descriptor.floating_point_range, *descriptor.integer_range]
             assert limits.from_value <= default <= limits.to_value
 

@@ -13,6 +13,7 @@ from contextnet_ros.labels import CAMVID
 from contextnet_ros.network import ContextNet, WeightHeader, load_weights, save_weights
 from contextnet_ros.tools import bench, bench_ceilings, bench_worker
 from contextnet_ros.tools.bench_ceilings import multiply_adds
+from contextnet_ros.tools.bench_inputs import load_frames
 from contextnet_ros.tools.bench_pipelines import PIPELINES, Pipeline, Setting, make_pipeline
 from contextnet_ros.tools.bench_report import (
     add_ratios,
@@ -167,12 +168,12 @@ def test_a_row_holds_rate_median_p99_and_ratio(setting):
 def test_the_paper_stands_beside_what_was_measured_and_the_rest_is_not_measured(setting):
     measured = row(lambda b: setting(b, height=1024, width=2048), "ours", [125.0])
     result = {"device_type": "cpu", "rows": [measured]}
-    lines = paper_table(result).splitlines()
+    lines = paper_table([result]).splitlines()
     assert "| 1024x2048 | sequential | 18.3 fps | not measured | 8.0 fps |" in lines
     assert "| 1024x2048 | pipelined | 41.9 fps | not measured | not measured |" in lines
     assert "| 256x512 | pipelined | 299.5 fps | not measured | not measured |" in lines
-    on_gpu = paper_table({"device_type": "cuda", "rows": [measured]}).splitlines()
-    assert "| 1024x2048 | sequential | 18.3 fps | 8.0 fps | not measured |" in on_gpu
+    on_gpu = paper_table([{"device_type": "cuda", "rows": [measured]}, result]).splitlines()
+    assert "| 1024x2048 | sequential | 18.3 fps | 8.0 fps | 8.0 fps |" in on_gpu
 
 
 def sum_over_convolutions(network, images):
@@ -258,6 +259,20 @@ def test_the_command_writes_header_rows_and_plot(run, capsys):
     assert "not measured" in output
 
 
+def test_variants_without_weights_are_measured_with_random_ones(run):
+    # --model stands first: both are measured.
+    arguments = ["--variants", "cn18", "cn14-160", "--backends", "ours", "--modes", "kernel"]
+    assert run(*arguments, "--sizes", "48x64", "--json", "bench.json") == 0
+    rows = json.loads(Path("bench.json").read_text())["rows"]
+    assert [(row["model"], row["network"]) for row in rows] == [
+        ("random", "cn14"),
+        ("random-cn18", "cn18"),
+        ("random-cn14-160", "cn14-160"),
+    ]
+    work = [row["multiply_adds"] for row in rows]
+    assert work[0] > work[1] > work[2] > 0
+
+
 def test_a_peer_that_can_not_run_is_reported_and_ours_still_measured(run, capsys):
     arguments = ["--backends", "ours", "torch", "--sizes", "48x64", "--network-size", "scale 0.5"]
     assert run(*arguments, "--json", "bench.json") == 0
@@ -270,13 +285,13 @@ def test_a_peer_that_can_not_run_is_reported_and_ours_still_measured(run, capsys
 def test_frames_of_a_folder_are_used_at_the_size_asked_for(tmp_path):
     for index in range(3):
         cv2.imwrite(str(tmp_path / f"{index}.png"), np.full((40, 60, 3), 50 * index, np.uint8))
-    loaded = bench.load_frames(tmp_path, 2, 20, 30)
+    loaded = load_frames(tmp_path, 2, 20, 30)
     assert loaded.shape == (2, 20, 30, 3)
     assert [int(frame[0, 0, 0]) for frame in loaded] == [0, 50]
 
 
 def test_generated_frames_are_all_different():
-    loaded = bench.load_frames(None, 3, 48, 64)
+    loaded = load_frames(None, 3, 48, 64)
     assert len({frame.tobytes() for frame in loaded}) == 3
 
 

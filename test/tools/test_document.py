@@ -123,3 +123,44 @@ def test_a_study_block_takes_the_study_from_the_name_of_its_file(tmp_path: Path)
     assert "| mean | 51.0 % | 52.0 % | - | +1.0 ± 0.7 |" in filled
     with pytest.raises(UserError, match="of none of"):
         document.fill("<!-- study poem.json -->\n<!-- end -->\n", tmp_path)
+
+
+def test_bag_benchmarks_and_checks_give_their_figures_and_say_what_is_missing(
+    tmp_path: Path,
+) -> None:
+    measurement = {
+        "name": "peak 12 Hz", "fps": 11.96, "min_fps": 8.04, "missed_percent": 1.25,
+        "latency": {"p50_ms": 40.04, "p90_ms": 50.0, "p99_ms": 61.0},
+        "use": {"node_cpu_percent": None},
+    }  # fmt: skip
+    report = {
+        "input": {"frames": 101, "height": 360, "width": 480, "encoding": "bgr8"},
+        "model": {"name": "default", "network_size": "frame"},
+        "measurements": [measurement],
+        "score": {
+            "miou_percent": 62.61, "classes": "cityscapes", "frames": 99,
+            "frames_with_truth": 101, "category_miou_percent": 80.0,
+        },
+        "provenance": RESULT["provenance"],
+    }  # fmt: skip
+    checks = [
+        {"what": "CPU", "measured": 1.234, "sign": "<=", "aim": 1.5, "unit": "x", "reached": True},
+        {"what": "held", "measured": 98, "sign": ">=", "aim": 99.5, "unit": "%", "reached": False},
+        {"what": "GPU", "measured": None, "sign": "<=", "aim": 2, "unit": "%", "reached": None},
+    ]
+    (tmp_path / "bag.json").write_text(json.dumps(report))
+    result = {"checks": checks, "provenance": RESULT["provenance"]}
+    (tmp_path / "node.json").write_text(json.dumps(result))
+    bag = document.fill("<!-- bag bag.json -->\n<!-- end -->\n", tmp_path)
+    row = "| peak 12 Hz | 12.0 | 8.0 | 40.0 ms | 50.0 ms | 61.0 ms | 1.2 % | not measured |"
+    assert row in bag
+    assert "mIoU 62.6 % in cityscapes classes, category mIoU 80.0 %" in bag
+    assert "99 of 101 frames" in bag
+    text = "<!-- checks node.json missing.json -->\n<!-- end -->\n"
+    filled = document.fill(text, tmp_path)
+    assert "| CPU | 1.23 x | at most 1.5 x | reached |" in filled
+    assert "| held | 98.00 % | at least 99.5 % | missed |" in filled
+    assert "| GPU | not measured | at most 2 % |  |" in filled
+    assert "`missing.json`: not measured" in filled
+    with pytest.raises(UserError, match=r"missing\.json"):
+        document.fill(text.replace("checks", "bag"), tmp_path)

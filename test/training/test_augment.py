@@ -90,3 +90,65 @@ def test_the_generator_decides_everything() -> None:
     )
     np.testing.assert_array_equal(first[0], again[0])
     assert (first[0] != other[0]).any()
+
+
+def test_rare_crops_hold_a_pixel_of_a_class_drawn_evenly() -> None:
+    image, label = np.zeros((400, 600, 3), np.uint8), np.zeros((400, 600), np.uint8)
+    label[0, :300] = 255
+    label[377, 12] = 3  # one pixel among 240,000
+    held = {}
+    for share in (0.0, 1.0):
+        augmentation = replace(PLAIN, rare_crops=share)
+        labels = [
+            augmentation.apply(image, label, NetworkSize(), np.random.default_rng(seed))[1]
+            for seed in range(200)
+        ]
+        assert all(one.shape == (64, 96) for one in labels)
+        held[share] = sum(bool((one == 3).any()) for one in labels)
+    # Windows anywhere hold it in 1 of about 600; half of the draws take its class.
+    assert held[0.0] < 10
+    assert 75 <= held[1.0] <= 125
+
+
+def test_a_frame_without_labels_is_cropped_all_the_same() -> None:
+    image, label = np.zeros((128, 192, 3), np.uint8), np.full((128, 192), 255, np.uint8)
+    _, got = replace(PLAIN, rare_crops=1.0).apply(
+        image, label, NetworkSize(), np.random.default_rng(0)
+    )
+    assert (got == 255).all()
+
+
+def test_holes_are_black_and_ignored() -> None:
+    image, label = np.full((64, 96, 3), 200, np.uint8), np.zeros((64, 96), np.uint8)
+    got_image, got_label = replace(PLAIN, cutout=3).apply(
+        image, label, NetworkSize(), np.random.default_rng(0)
+    )
+    hidden = got_label == 255
+    assert 0 < hidden.sum() <= 3 * (64 // 3) * (96 // 3)
+    assert (got_image[hidden] == 0).all()
+    assert (got_image[~hidden] == 200).all()
+
+
+def test_grayscale_takes_all_colour_and_blur_takes_edges() -> None:
+    rng = np.random.default_rng(0)
+    image = rng.integers(0, 256, (64, 96, 3)).astype(np.uint8)
+    label = np.zeros((64, 96), np.uint8)
+    gray, _ = replace(PLAIN, grayscale=1.0).apply(image, label, NetworkSize(), rng)
+    luma = image @ [0.114, 0.587, 0.299]
+    assert np.abs(gray - luma[..., None]).max() <= 1
+    blurred, _ = replace(PLAIN, blur=2.0).apply(
+        image, label, NetworkSize(), np.random.default_rng(1)
+    )
+    assert blurred.std() < 0.8 * image.std()
+    assert blurred.mean() == pytest.approx(image.mean(), abs=1)
+
+
+def test_gamma_is_an_exponent_between_its_inverses() -> None:
+    image, label = np.full((64, 96, 3), 64, np.uint8), np.zeros((64, 96), np.uint8)
+    values = [
+        int(replace(PLAIN, gamma=0.5).apply(
+            image, label, NetworkSize(), np.random.default_rng(seed))[0][0, 0, 0])
+        for seed in range(50)
+    ]  # fmt: skip
+    darkest, brightest = (255 * (64 / 255) ** np.exp(power) for power in (0.5, -0.5))
+    assert darkest - 1 <= min(values) < 60 < 70 < max(values) <= brightest + 1

@@ -13,7 +13,7 @@ import torch
 from contextnet_ros.files import UserError
 from contextnet_ros.training.loop import Training
 from contextnet_ros.training.recipe import Recipe
-from contextnet_ros.training.record import BOARD_NAME, LOG_NAME, Board, Log
+from contextnet_ros.training.record import BOARD_NAME, LOG_NAME, Record
 
 SCENES = {"data": "generated", "first_seed": 0, "num_scenes": 2, "size": [48, 64]}
 RECIPE = Recipe.from_dict(
@@ -26,11 +26,11 @@ RECIPE = Recipe.from_dict(
 
 
 def test_the_log_replaces_what_a_resumed_run_repeats(tmp_path: Path) -> None:
-    log = Log(tmp_path)
+    record = Record(tmp_path, 0)
     for step, loss in ((2, 0.5), (4, 0.4), (6, 0.3), (4, 0.45)):
-        log.validated({"step": step, "loss": loss})
+        record.validated({"step": step, "loss": loss, "loader_wait_share": 0, "scores": []})
     lines = [json.loads(line) for line in (tmp_path / LOG_NAME).read_text().splitlines()]
-    assert lines == [{"step": 2, "loss": 0.5}, {"step": 4, "loss": 0.45}]
+    assert [(line["step"], line["loss"]) for line in lines] == [(2, 0.5), (4, 0.45)]
 
 
 def test_without_tensorboard_one_line_says_what_to_install(
@@ -38,7 +38,7 @@ def test_without_tensorboard_one_line_says_what_to_install(
 ) -> None:
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
     with pytest.raises(UserError, match=r"--tensorboard needs .*pip install tensorboard") as caught:
-        Board(tmp_path, 0)
+        Training(RECIPE, tmp_path, None, "cpu", tensorboard=True)
     assert "\n" not in str(caught.value)
     Training(RECIPE, tmp_path, None, "cpu", workers=0)  # without the option nothing asks for it
 

@@ -1,0 +1,221 @@
+"""One camera: its topic in, its topics out, and the fate of each of its frames."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import cv2
+import numpy as np
+from rclpy.node import Node
+from sensor_msgs.msg import CompressedImage, Image
+
+from contextnet_ros.inference import SegmentedFrame
+from contextnet_ros.labels import Pixels
+from contextnet_ros.ros import compat, image_msg, qos
+from contextnet_ros.ros.frames import NewestFrame, Pace, SequenceGaps
+from contextnet_ros.ros.rates import LatencyWindow, Silence, stamp_latency_ms
+from contextnet_ros.ros.settings import Settings
+from contextnet_ros.ros.timings import FrameTimes, TimingsPublisher
+
+
+class Arrival(NamedTuple):
+    """A message and when it came."""
+
+    message: Any
+    monotonic_s: float
+
+
+class Transport(NamedTuple):
+    """How images come: what may be wrong is seen by `check` at once, or by `decode` later."""
+
+    message_type: type
+    check: Callable[[Any], object]
+    decode: Callable[[Any], Pixels]
+
+
+TRANSPORTS = {
+    "raw": Transport(Image, image_msg.check, image_msg.to_bgr),
+    "compressed": Transport(
+        CompressedImage, image_msg.check_compressed, image_msg.decode_compressed
+    ),
+}
+
+
+class Camera:
+    """Topics and counts of one camera; without a name they are `image` and `~/label`, with one
+    `NAME/image` and `~/NAME/label`.
+
+    Outputs and input are opened and closed apart. `wake` is called when a frame comes to wait.
+    """
+
+    def __init__(self, node: Node, name: str, transport: str, wake: Callable[[], object]) -> None:
+        self.name = name
+        self.newest: NewestFrame[Arrival] = NewestFrame(wake)
+        self.pace = Pace()
+        self.latency = LatencyWindow()
+        self.stamp_latency = LatencyWindow()
+        self.odd_stamps = 0
+        self.silence = Silence()
+        self.transport = TRANSPORTS[transport]
+        self._node = node
+        self._prefix = f"~/{name}/" if name else "~/"
+        resolved = node.resolve_topic_name(f"{name}/image" if name else "image")
+        # Beside the topic that `image` was mapped to, as image_transport has it.
+        self.topic = f"{resolved}/compressed" if transport == "compressed" else resolved
+        self._gaps = SequenceGaps()
+        self._explained: set[str] = set()
+        self._outputs: dict[str, _Output] = {}
+        self._timings: TimingsPublisher | None = None
+        self._subscription: Any = None
+        self._publishers = compat.Matched(self._count_publishers)
+
+    # Topics.
+
+    def open_outputs(self) -> None:
+        """Offer all outputs; raises UserError for QoS overrides that can't be."""
+        kinds = {"label": Image, "overlay": Image, "confidence": Image}
+        for name, kind in {**kinds, "overlay/compressed": CompressedImage}.items():
+            self._outputs[name] = _Output(self._node, kind, self._prefix + name)
+        self._timings = TimingsPublisher(self._node, f"{self._prefix}timings")
+
+    def close_outputs(self) -> None:
+        if self._timings is not None:
+            self._timings.close()
+            self._timings = None
+        for output in self._outputs.values():
+            self._node.destroy_publisher(output.publisher)
+        self._outputs.clear()
+
+    def open_input(self) -> None:
+        """Subscribe; raises UserError for QoS overrides that can't be."""
+        if self._subscription is None:
+            self._publishers.reset()
+            # What was sent while nobody listened here is not missed.
+            self._gaps = SequenceGaps()
+            self.silence.start(time.monotonic())
+            self._subscription = qos.create(
+                self._node.create_subscription,
+                self.transport.message_type,
+                self.topic,
+                compat.image_callback(self._on_message),
+                qos.sensor_data(),
+                event_callbacks=self._publishers.subscription_events(),
+            )
+
+    def close_input(self) -> None:
+        """Receive no more; the frames that came already stay pending."""
+        if self._subscription is not None:
+            self._node.destroy_subscription(self._subscription)
+            self._subscription = None
+
+    @property
+    def receives(self) -> bool:
+        """Whether the input is open."""
+        return self._subscription is not None
+
+    def output_topics(self) -> list[str]:
+        return [output.publisher.topic_name for output in self._outputs.values()]
+
+    def publishers(self) -> int:
+        """How many publishers are matched, 0 while the input is closed."""
+        return 0 if self._subscription is None else self._publishers.count()
+
+    def qos_faults(self) -> list[str]:
+        """Why peers that are there don't match, one line each."""
+        found = []
+        if self._subscription is not None:
+            name = qos.type_name(self.transport.message_type)
+            requested = self._subscription.qos_profile
+            found += qos.publisher_faults(self._node, self.topic, name, requested)
+        for output in list(self._outputs.values()):
+            publisher = output.publisher
+            found += qos.subscriber_faults(self._node, publisher.topic_name, publisher.qos_profile)
+        return found
+
+    def _count_publishers(self) -> int:
+        return int(self._node.count_publishers(self.topic))
+
+    # Frames.
+
+    def _on_message(self, message: Any, info: dict[str, Any]) -> None:
+        arrival = Arrival(message, time.monotonic())
+        self.silence.broken(arrival.monotonic_s)
+        publication = compat.publication(info, self.publishers())
+        not_taken = self._gaps.missing_before(*publication) if publication else 0
+        self._explain_conversion(message)
+        try:
+            self.transport.check(message)
+        except image_msg.BadFrame as bad:
+            self.newest.receive_bad(bad.reason, str(bad), not_taken)
+        else:
+            self.newest.receive(arrival, not_taken)
+
+    def _explain_conversion(self, message: Any) -> None:
+        encoding = getattr(message, "encoding", None)
+        if encoding in image_msg.CONVERTED and encoding not in self._explained:
+            self._explained.add(encoding)
+            self._node.get_logger().info(image_msg.converter_line(encoding))
+
+    def wanted(self) -> set[str]:
+        """What somebody subscribes to, beside the label."""
+        watched = {name for name, output in self._outputs.items() if output.readers() > 0}
+        names = {"overlay/compressed": "overlay"}
+        return {names.get(name, name) for name in watched} - {"label"}
+
+    def publish(
+        self, frame: SegmentedFrame, arrival: Arrival, settings: Settings, times: FrameTimes
+    ) -> None:
+        """Answer the frame in hand, the label first; every output bears its header."""
+        header = arrival.message.header
+        label = image_msg.fill(Image(), frame.label, "mono8", header)
+        times.mark("filled")
+        self._publish("label", label)
+        self.newest.finish_published()
+        self._note_latency(arrival)
+        if self._timings is not None:
+            self._timings.publish(header, times, frame.timings)
+        if frame.confidence is not None:
+            self._publish("confidence", image_msg.fill(Image(), frame.confidence, "mono8", header))
+        if frame.overlay is None:
+            return
+        if self._outputs["overlay"].readers() > 0:
+            self._publish("overlay", image_msg.fill(Image(), frame.overlay, "bgr8", header))
+        if self._outputs["overlay/compressed"].readers() > 0:
+            self._publish("overlay/compressed", jpeg(frame.overlay, settings.jpeg_quality, header))
+
+    def _publish(self, name: str, message: Any) -> None:
+        self._outputs[name].publisher.publish(message)
+
+    def _note_latency(self, arrival: Arrival) -> None:
+        self.latency.add(1000 * (time.monotonic() - arrival.monotonic_s))
+        now_ns = self._node.get_clock().now().nanoseconds
+        latency_ms = stamp_latency_ms(arrival.message.header.stamp, now_ns)
+        if latency_ms is None:
+            self.odd_stamps += 1
+        else:
+            self.stamp_latency.add(latency_ms)
+
+
+class _Output:
+    """A publisher and how many read it."""
+
+    def __init__(self, node: Node, kind: type, topic: str) -> None:
+        matched = compat.Matched(lambda: self.publisher.get_subscription_count())
+        self.readers = matched.count
+        self.publisher: Any = qos.create(
+            node.create_publisher,
+            kind,
+            topic,
+            qos.newest(),
+            event_callbacks=matched.publisher_events(),
+        )
+
+
+def jpeg(image: Pixels, quality: int, header: Any) -> CompressedImage:
+    """A sensor_msgs/CompressedImage of a BGR image (H, W, 3), named as image_transport does."""
+    _, data = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, quality])
+    message = CompressedImage(header=header, format="bgr8; jpeg compressed bgr8")
+    message.data.frombytes(np.ascontiguousarray(data))
+    return message

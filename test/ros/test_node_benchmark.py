@@ -1,0 +1,50 @@
+"""bench-node and soak for a few seconds: what they write, and none of how fast it was."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("rclpy", reason="rclpy is not installed: the benchmarks need ROS 2")
+
+from contextnet_ros.ros import node_benchmark, soak
+
+pytestmark = pytest.mark.ros
+
+
+def sums_hold(f: dict[str, int]) -> bool:
+    return (
+        f["in_bag"] == f["sent"] + f["not_sent"]
+        and f["sent"] == f["received"] + f["not_taken"]
+        and f["received"] == f["superseded"] + f["bad"] + f["published"] + f["pending"]
+        and f["published"] == f["monitored"] + f["lost_out"]
+    )
+
+
+def test_the_relay_and_the_node_are_measured_in_one_run(tmp_path: Path, capsys) -> None:
+    arguments = ["--only", "overhead", "--size", "96x160", "--seconds", "0.6", "--rounds", "1"]
+    assert node_benchmark.main([*arguments, "--json", str(tmp_path / "b.json")]) == 0
+    result = json.loads((tmp_path / "b.json").read_text())
+    for name in ("relay", "node"):
+        (cost,) = result["overhead"][name]
+        assert sums_hold(cost["frames"])
+        assert cost["faults"] == []
+        assert cost["latency"]["frames"] == cost["frames"]["monitored"] > 0
+        # The stand-in's label and the relay's both answer frames: some CPU time went into them.
+        assert cost["cpu_ms_per_frame"] >= 0
+    assert [check["aim"] for check in result["checks"]] == [1.5, 1.3]
+    assert "bare rclpy relay" in capsys.readouterr().out
+
+
+def test_a_soak_tells_of_memory_from_its_start_to_its_end(tmp_path: Path, weights: Path) -> None:
+    arguments = ["--size", "96x160", "--minutes", "0.03", "--hz", "5", "--model", str(weights)]
+    assert soak.main([*arguments, "--device", "cpu", "--json", str(tmp_path / "s.json")]) == 0
+    result = json.loads((tmp_path / "s.json").read_text())
+    assert sums_hold(result["frames"])
+    assert result["frames"]["in_bag"] == 9
+    resident, device = result["checks"]
+    assert resident["measured"] is not None
+    assert device["measured"] is None or device["measured"] > -100
+    assert result["resident_bytes_per_minute"][0] > 1 << 20
