@@ -44,6 +44,7 @@ setup(
         *shared("launch"),
         *shared("config"),
         *shared("models"),
+        *shared("docs"),
     ],
     entry_points={
         "console_scripts": [

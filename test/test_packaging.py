@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import os
 import subprocess
 import sys
+import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
 import pytest
@@ -30,15 +32,56 @@ PROBE = """
 import json, contextnet_ros
 from contextnet_ros.files import resource_dir
 from contextnet_ros.inference import list_models
-from contextnet_ros.inference import list_models
 print(json.dumps({
     "module": contextnet_ros.__file__,
     "config": str(resource_dir("config")),
     "recipes": sorted(p.name for p in (resource_dir("config") / "recipes").iterdir()),
-    "launch": sorted(p.name for p in resource_dir("launch").iterdir()),
     "models": list(list_models()),
 }))
 """
+
+
+# Modules that are no ROS package: their rosdep key, or None where there is none that works on every
+# platform (README tells how to install those).
+PYTHON_KEYS = {
+    "cv2": "python3-opencv",
+    "numpy": "python3-numpy",
+    "tqdm": "python3-tqdm",
+    "yaml": "python3-yaml",
+    "onnx": None,
+    "onnxruntime": None,
+    "openvino": None,
+    "rosbags": None,
+    "safetensors": None,
+    "torch": None,
+}
+
+
+def files_below(folder: Path) -> set[Path]:
+    paths = (p for p in folder.rglob("*") if p.is_file() and "__pycache__" not in p.parts)
+    return {path.relative_to(folder) for path in paths}
+
+
+def imported_modules(folder: Path) -> set[str]:
+    """Top-level modules that are imported anywhere below, also where only a function needs them."""
+    found = set()
+    for path in folder.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import):
+                found |= {alias.name.partition(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.module:
+                found.add(node.module.partition(".")[0])
+    return found - set(sys.stdlib_module_names) - {"contextnet_ros"}
+
+
+def test_package_xml_names_every_dependency_that_has_a_rosdep_key() -> None:
+    imported = imported_modules(ROOT / "contextnet_ros") | imported_modules(ROOT / "launch")
+    needed = {PYTHON_KEYS.get(module, module) for module in imported} - {None}
+    package = ElementTree.parse(ROOT / "package.xml").getroot()
+    named = {e.text for e in package.iter() if e.tag in ("depend", "exec_depend")}
+    assert needed - named == set()
+    # What is started, or spoken by rclpy's lifecycle nodes, and not imported.
+    assert named - needed == {"lifecycle_msgs", "ros2launch", "rviz2"}
 
 
 def test_this_installation_finds_models_and_config() -> None:
@@ -73,7 +116,10 @@ def test_pip_install_finds_models_and_config(tmp_path: Path) -> None:
     assert found["module"].startswith(str(site)), "the installed copy has to be the one that ran"
     assert found["config"] == str(prefix / "share" / "contextnet_ros" / "config")
     assert found["recipes"] == sorted(p.name for p in (ROOT / "config" / "recipes").iterdir())
-    assert "segment.launch.py" in found["launch"]
+    shared = prefix / "share" / "contextnet_ros"
+    for folder in ("config", "docs", "launch", "models"):
+        assert files_below(shared / folder) == files_below(ROOT / folder), folder
+    assert (shared / "package.xml").is_file()
     assert {"default", "generated-cn14"} <= set(found["models"])
     assert {p.name for p in (prefix / "bin").iterdir()} >= COMMANDS
     marker = prefix / "share" / "ament_index" / "resource_index" / "packages" / "contextnet_ros"

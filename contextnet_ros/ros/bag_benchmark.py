@@ -201,7 +201,13 @@ def _parser() -> argparse.ArgumentParser:
     )
     add("--player", choices=sorted(PLAYERS), default="own", help="ros2: ros2 bag play (own)")
     fixed = ",".join(f"{hz:g}" for hz in plan.fixed)
-    add("--fixed", metavar="HZ,...", type=_rates, default=plan.fixed, help=f"beside it ({fixed})")
+    add(
+        "--fixed",
+        metavar="HZ,...",
+        type=_rates,
+        default=plan.fixed,
+        help=f"rates to measure beside the peak ({fixed})",
+    )
     add("--run-s", metavar="S", type=positive, default=plan.run_s, help="of a run (%(default)g)")
     add("--runs", metavar="N", type=positive_int, default=plan.runs, help="at the peak (5)")
     add(

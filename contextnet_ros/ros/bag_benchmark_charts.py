@@ -150,7 +150,7 @@ def timeline(runs: Sequence[Sequence[Dot]]) -> str:
     bottom = plot.height - _BOTTOM
     for number, (run, end) in enumerate(zip(runs, ends, strict=True), 1):
         if len(runs) > 1:
-            plot.text(plot.px(start) + 2, _TOP, f"run {number}", "tick")
+            plot.text(plot.px(start) + 4, _TOP + 10, f"run {number}", "tick")
             if number > 1:
                 x = plot.px(start - gap / 2)
                 plot.line(x, _TOP - 10, x, bottom, "grid")

@@ -117,7 +117,8 @@ def _tiles(report: dict[str, Any], main: dict[str, Any]) -> str:
     if score is not None:
         tiles.append(("mIoU", _text(score["miou_percent"], 1), f"% in {score['classes']} classes"))
     for a in report["assertions"]:
-        tiles.append((a["text"], "fails" if a["failed"] else "holds", a["failed"] or "asserted"))
+        seen = (a["failed"] or "").removeprefix(f"{a['text']}: ")
+        tiles.append((a["text"], "fails" if a["failed"] else "holds", seen or "asserted"))
     return (
         "<div class=tiles>"
         + "".join(

@@ -46,7 +46,7 @@ class BagPlayer:
         self,
         bag: Path,
         topic: str | None,
-        to_topic: str | None,
+        to_topics: list[str] | None,
         reliable: bool,
         frames: int | None = None,
     ) -> None:
@@ -74,11 +74,15 @@ class BagPlayer:
         self._image_type = Image
         self.node = rclpy.create_node("bag_player")
         policy = ReliabilityPolicy.RELIABLE if reliable else ReliabilityPolicy.BEST_EFFORT
-        self._publisher = self.node.create_publisher(
-            CompressedImage if kind == COMPRESSED_IMAGE else Image,
-            to_topic or self.topic,
-            QoSProfile(depth=5, reliability=policy),
-        )
+        self._publishers = [
+            self.node.create_publisher(
+                CompressedImage if kind == COMPRESSED_IMAGE else Image,
+                to_topic,
+                QoSProfile(depth=5, reliability=policy),
+            )
+            for to_topic in to_topics or [self.topic]
+        ]
+        self._next = itertools.cycle(self._publishers)
 
     def close(self) -> None:
         """Leave the graph."""
@@ -86,8 +90,8 @@ class BagPlayer:
         self._rclpy.shutdown()
 
     def publish(self, message: bytes) -> None:
-        """Publish one message of CDR bytes."""
-        self._publisher.publish(message)
+        """Publish one message of CDR bytes, to the topics in turn."""
+        next(self._next).publish(message)
 
     def at(self, hz: float, count: int | None = None) -> Iterable[Turn]:
         """Turns of the bag's frames at `hz`, once or `count` of them over and over."""
@@ -98,8 +102,8 @@ class BagPlayer:
         return recorded_turns(self.messages, self._stamps, self.times_ns, rate)
 
     def matched(self) -> bool:
-        """Whether somebody subscribes."""
-        return bool(self._publisher.get_subscription_count() > 0)
+        """Whether somebody subscribes to each topic."""
+        return all(publisher.get_subscription_count() > 0 for publisher in self._publishers)
 
     def probe(self, frames: int, label_topic: str) -> list[float]:
         """Round trips in ms, from sending a frame to its label, one frame in flight at a time.
@@ -195,7 +199,12 @@ def _run(argv: list[str] | None) -> int:
     add = parser.add_argument
     add("bag", metavar="BAG", type=Path, help="rosbag2 folder")
     add("--topic", help="image topic of the bag, where it has several")
-    add("--to-topic", metavar="TOPIC", help="topic to publish on, the bag's own unless given")
+    add(
+        "--to-topic",
+        metavar="TOPIC",
+        nargs="+",
+        help="topic to publish on, the bag's own unless given; several get the frames in turn",
+    )
     add("--label-topic", default=LABEL_TOPIC, help="where probes are answered (%(default)s)")
     add("--hz", type=positive, default=10.0, help="frames a second (%(default)g)")
     add("--rate", metavar="X", type=positive, help="as recorded, X times as fast")

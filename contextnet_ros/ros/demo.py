@@ -33,7 +33,6 @@ from contextnet_ros.ros.bag_make import (
     positive,
     positive_int,
 )
-from contextnet_ros.ros.bag_player import LABEL_TOPIC
 from contextnet_ros.ros.demo_report import Demo, Pace, build_report, build_table, one_line
 from contextnet_ros.ros.demo_results import draw_demo, score_demo
 from contextnet_ros.ros.frame_sources import Frame, FrameSource, open_source
@@ -99,7 +98,7 @@ def _measure(
             "warm_up_height": height,
             "warm_up_width": width,
         },
-        outputs=(LABEL_TOPIC, OVERLAY_TOPIC),
+        outputs=(OVERLAY_TOPIC,),
         output_bag=demo.output_bag,
     )
     with tqdm(total=made["frames"], desc="labels", unit="label", delay=1) as bar:

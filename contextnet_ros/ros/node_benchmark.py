@@ -5,7 +5,8 @@
 
 `overhead`: segment_node with a network that takes no time against a bare rclpy relay, in turns in
 one run. `held`: 30 Hz with a network that sleeps 10 ms. `reliable`: the same with a reliable
-subscription. Frames are 1024 x 2048 unless --size says otherwise.
+subscription. `cameras`: frames that come in turn from three cameras against those of one. Frames
+are 1024 x 2048 unless --size says otherwise.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import argparse
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -39,6 +40,7 @@ _FRAMES = 8
 _OVERHEAD_HZ = 10.0
 _HELD_HZ = 30.0
 _SLEEP_MS = 10.0
+_CAMERAS = ("front", "left", "right")
 
 _RELIABLE = {f"qos_overrides.{CAMERA_TOPIC}.subscription.reliability": "reliable"}
 
@@ -93,6 +95,7 @@ def play_once(
     *,
     node: tuple[str, ...] = (),
     parameters: dict[str, object] | None = None,
+    cameras: tuple[str, ...] = (),
 ) -> Cost:
     """Start one process under test, play to it, and stop it."""
     height, width = rig.size
@@ -104,6 +107,14 @@ def play_once(
         node_module=module,
         node=node,
     )
+    if cameras:
+        setup = replace(
+            setup,
+            parameters={**setup.parameters, "cameras": f"[{','.join(cameras)}]"},
+            labels=tuple(f"/segmenter/{camera}/label" for camera in cameras),
+            bag_topic=CAMERA_TOPIC,
+            player=("--to-topic", *(f"/{camera}/image" for camera in cameras)),
+        )
     with open_session(setup) as session:
         # The first frames find shared memory and pages cold.
         session.play(hz, frames=_FRAMES)
@@ -125,11 +136,7 @@ def overhead(rig: Rig) -> tuple[list[Check], dict[str, Any]]:
             costs[name].append(play_once(rig, module, _OVERHEAD_HZ, rig.seconds))
 
     def ratio(value: Callable[[Cost], float | None]) -> float | None:
-        relay, node = (
-            [v for cost in costs[name] if (v := value(cost)) is not None]
-            for name in ("relay", "node")
-        )
-        return median(node) / median(relay) if relay and node and median(relay) else None
+        return _ratio(costs["node"], costs["relay"], value)
 
     checks = [
         Check(
@@ -148,6 +155,16 @@ def overhead(rig: Rig) -> tuple[list[Check], dict[str, Any]]:
         ),
     ]
     return checks, {name: [cost.to_dict() for cost in each] for name, each in costs.items()}
+
+
+def _ratio(
+    these: list[Cost], those: list[Cost], value: Callable[[Cost], float | None]
+) -> float | None:
+    """Ratio of the medians over the turns; None where one of them was not measured."""
+    above, below = (
+        [seen for cost in costs if (seen := value(cost)) is not None] for costs in (these, those)
+    )
+    return median(above) / median(below) if above and below and median(below) else None
 
 
 def held(rig: Rig) -> tuple[list[Check], dict[str, Any]]:
@@ -176,7 +193,21 @@ def reliable(rig: Rig) -> tuple[list[Check], dict[str, Any]]:
     return [Check("frames lost, reliable input of depth 5", lost, "<=", 0.0, "")], cost.to_dict()
 
 
-PARTS = {"overhead": overhead, "held": held, "reliable": reliable}
+def cameras(rig: Rig) -> tuple[list[Check], dict[str, Any]]:
+    """CPU time a frame with three cameras as a multiple of that with one, at the same rate."""
+    costs: dict[str, list[Cost]] = {"one": [], "three": []}
+    for turn in range(rig.rounds):
+        for name, names in (("one", _CAMERAS[:1]), ("three", _CAMERAS)):
+            tell(f"cameras: {name}, turn {turn + 1} of {rig.rounds}")
+            costs[name].append(play_once(rig, STAND_IN, _OVERHEAD_HZ, rig.seconds, cameras=names))
+    measured = _ratio(costs["three"], costs["one"], lambda cost: cost.cpu_ms_per_frame)
+    check = Check(
+        "CPU time per frame with three cameras, of that with one", measured, "<=", 1.1, "x"
+    )
+    return [check], {name: [cost.to_dict() for cost in each] for name, each in costs.items()}
+
+
+PARTS = {"overhead": overhead, "held": held, "reliable": reliable, "cameras": cameras}
 
 
 def _run(options: argparse.Namespace) -> int:

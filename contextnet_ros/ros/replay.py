@@ -47,16 +47,17 @@ def held_hz(round_trips_ms: list[float], max_hz: float = MAX_HZ) -> float:
 class Setup:
     """Who takes part in a replay.
 
-    `parameters` go to the node; `node` and `player` are further arguments. `outputs` are the
-    image topics that are subscribed to, the label's first; they are recorded to `output_bag` by
-    the plays that ask for it. `timings` has the node tell of its stages.
+    `parameters` go to the node; `node` and `player` are further arguments. `labels`, one for
+    each camera, and `outputs` are the image topics that are subscribed to; they are recorded to
+    `output_bag` by the plays that ask for it. `timings` has the node tell of its stages.
     """
 
     bag: Path
     logs: Path
     image_topic: str
     parameters: dict[str, object]
-    outputs: tuple[str, ...] = (LABEL_TOPIC,)
+    labels: tuple[str, ...] = (LABEL_TOPIC,)
+    outputs: tuple[str, ...] = ()
     output_bag: Path | None = None
     timings: bool = False
     bag_topic: str | None = None
@@ -165,7 +166,8 @@ class Session:
         self._command(self.recorder, "started", 10.0, "start" if record else "watch")
         self.player.send(*words)
         played = self._wait(self.player, "played", lasts_s + _SETTLE_S)
-        after = self._standing = self._settled(time.monotonic_ns(), twice=True)
+        reached = int(before["received"]) + len(played["sent"])
+        after = self._standing = self._settled(time.monotonic_ns(), reached)
         published = int(after["published"]) - int(before["published"])
         self._until(lambda: len(self.arrivals) >= published, 3.0)
         # What the disk has yet to take may be a gigabyte.
@@ -182,19 +184,22 @@ class Session:
     def _start_recorder(self) -> Child:
         setup = self.setup
         arguments = [] if setup.output_bag is None else [str(setup.output_bag), "--force"]
-        arguments += ["--diagnostics", "/diagnostics", "--image", *setup.outputs]
+        arguments += ["--diagnostics", "/diagnostics", "--image", *setup.labels, *setup.outputs]
         if setup.timings:
             arguments += ["--timings", TIMINGS_TOPIC]
         return self.children.start("recorder", "contextnet_ros.ros.bag_recorder", arguments)
 
     def _start_player(self) -> Child:
         setup = self.setup
-        arguments = [str(setup.bag), "--interactive", "--label-topic", setup.outputs[0]]
+        arguments = [str(setup.bag), "--interactive", "--label-topic", setup.labels[0]]
         arguments += ["--topic", setup.bag_topic or setup.image_topic, "--wait", str(_START_S)]
         return self.children.start("player", setup.player_module, [*arguments, *setup.player])
 
-    def _settled(self, since_ns: int, twice: bool = False) -> dict[str, str]:
-        """The node's status once nothing is pending; `twice`: once its counts stand still."""
+    def _settled(self, since_ns: int, reached: int | None = None) -> dict[str, str]:
+        """The node's status once nothing is pending.
+
+        With `reached`, once so many frames were received in all, or the counts stand still.
+        """
 
         def found() -> bool:
             recent = [
@@ -202,9 +207,10 @@ class Session:
                 for s in self.statuses
                 if s["monotonic_ns"] > since_ns + _STATUS_AGE_NS and s["values"]["pending"] == "0"
             ]
-            if not twice:
+            received = [int(values["received"]) for values in recent]
+            if reached is None or not recent or received[-1] >= reached:
                 return bool(recent)
-            return len(recent) > 1 and recent[-1]["received"] == recent[-2]["received"]
+            return len(received) > 1 and received[-1] == received[-2]
 
         if not self._until(found, _SETTLE_S) and not self.statuses:
             raise UserError(f"the node published no counts on /diagnostics within {_SETTLE_S:g} s")
@@ -228,7 +234,7 @@ class Session:
             in_bag=int(played["in_bag"]),
             sent=len(sent) + len(unseen),
             not_sent=len(played["not_sent"]),
-            monitored=int(closed["counts"][self.setup.outputs[0]]),
+            monitored=sum(closed["counts"][topic] for topic in self.setup.labels),
             **counts,
         )
         stamps = [stamp for stamp, _ in self.arrivals]
@@ -245,14 +251,14 @@ class Session:
         )
 
     def _note(self, event: Event) -> None:
-        if event["event"] == "arrival" and event["topic"] == self.setup.outputs[0]:
+        if event["event"] == "arrival" and event["topic"] in self.setup.labels:
             self.arrivals.append((event["stamp_ns"], event["monotonic_ns"]))
             self.on_label(len(self.arrivals))
         elif event["event"] == "arrival":
             self.overlays.add(event["stamp_ns"])
         elif event["event"] == "timings":
             self.timings[event["stamp_ns"]] = event
-        elif event["event"] == "diagnostics" and "received" in event["values"]:
+        elif event["event"] == "diagnostics" and event["name"].endswith(": frames"):
             self.statuses.append(event)
         elif event["event"] == "diagnostics":
             self.about.update(event["values"])

@@ -43,24 +43,20 @@ _WINDOW_S = 10.0
 def growth_percent(samples: Sequence[Sample], reference_s: float) -> float | None:
     """Resident memory at the end, in percent above that `reference_s` after the start.
 
-    Each is a mean over a few seconds, or a tenth of the reference where that is shorter.
+    Each is a mean over a few seconds, or a tenth of the reference where that is shorter; None where
+    memory was not measured.
     """
-    told = [s for s in samples if s.process_bytes is not None]
+    told = [(s.monotonic_s, s.process_bytes) for s in samples if s.process_bytes is not None]
     if not told:
         return None
     window_s = min(_WINDOW_S, reference_s / 10)
-    start_s, end_s = told[0].monotonic_s, told[-1].monotonic_s
 
-    def around(time_s: float) -> float | None:
-        near = [
-            s.process_bytes
-            for s in told
-            if s.process_bytes is not None and abs(s.monotonic_s - time_s) <= window_s
-        ]
-        return mean(near) if near else None
+    def around(time_s: float) -> float:
+        near = [size for at_s, size in told if abs(at_s - time_s) <= window_s]
+        return mean(near or [min(told, key=lambda each: abs(each[0] - time_s))[1]])
 
-    before, after = around(start_s + reference_s), around(end_s - window_s)
-    return None if before is None or after is None else 100 * (after / before - 1)
+    start_s, end_s = told[0][0], told[-1][0]
+    return 100 * (around(end_s - window_s) / around(start_s + reference_s) - 1)
 
 
 def device_growth_percent(

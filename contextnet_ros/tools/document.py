@@ -5,8 +5,8 @@ is replaced. Kinds: `scores` (IoU per class, a column for each result of context
 (what a demo.json says), `bench` and `paper` (rows of contextnet-bench; the paper's beside them),
 `bag` (rows of contextnet-bag-benchmark), `checks` (what `make bench-node` and `make soak` set out
 to reach), `header` (recipe and licence out of a weight file), `study` (a table of contextnet-study
-beside the paper's) and `camvid` (test scores beside published ones); the last two and `checks` say
-"not measured" where a file is not there yet.
+beside the paper's) and `camvid` (test scores beside published ones); the last two, `bag` and
+`checks` say "not measured" where a file is not there yet.
 """
 
 from __future__ import annotations
@@ -140,6 +140,9 @@ def bag_table(paths: Sequence[Path]) -> str:
     """What bag benchmarks measured, each with the bag it was."""
     parts = []
     for path in paths:
+        if not path.is_file():
+            parts.append(f"`{path.name}`: {NOT_MEASURED}")
+            continue
         report = json.loads(path.read_text())
         bag, model = report["input"], report["model"]
         about = f"{bag['frames']} frames of {bag['height']}x{bag['width']} ({bag['encoding']})"
@@ -221,7 +224,7 @@ def camvid_table(paths: Sequence[Path]) -> str:
     return markdown(heads, rows) + "\n\n" + "\\\n".join(notes)
 
 
-_MAY_MISS = ("study", "camvid", "checks")
+_MAY_MISS = ("study", "camvid", "bag", "checks")
 _KINDS: dict[str, Callable[[Sequence[Path]], str]] = {
     "scores": scores_table,
     "demo": demo_table,

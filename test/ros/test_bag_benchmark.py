@@ -13,7 +13,7 @@ from ros_harness import REPOSITORY
 from contextnet_ros.ros import bag_benchmark
 from contextnet_ros.ros.bag_io import BagReader
 from contextnet_ros.ros.bag_make import BagFormat, make_bag
-from contextnet_ros.ros.frame_sources import generated_source
+from contextnet_ros.ros.frame_sources import FrameSource, generated_source
 
 FRAMES = 6
 
@@ -27,22 +27,26 @@ def run(*arguments: object) -> subprocess.CompletedProcess[str]:
     )
 
 
+def source() -> FrameSource:
+    return generated_source(frames=FRAMES, height=96, width=160, seed=900_000)
+
+
 @pytest.fixture(scope="module")
 def streets(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """A bag and its truth."""
     folder = tmp_path_factory.mktemp("streets")
-    source = generated_source(frames=FRAMES, height=96, width=160, seed=900_000)
-    make_bag(source, folder / "bag", BagFormat(), truth=folder / "truth", progress=False)
+    make_bag(source(), folder / "bag", BagFormat(), truth=folder / "truth", progress=False)
     return folder / "bag", folder / "truth"
 
 
 @pytest.fixture(scope="module")
 def one_rate(tmp_path_factory: pytest.TempPathFactory, weights: Path, streets):
     pytest.importorskip("rclpy", reason="rclpy is not installed: the benchmark needs ROS 2")
-    bag, truth = streets
+    _, truth = streets
     out = tmp_path_factory.mktemp("out")
+    make_bag(source(), out / "jpeg", BagFormat("mcap", "jpeg"), progress=False)
     done = run(
-        bag, "--model", weights, "--hz", 3, "--truth", truth,
+        out / "jpeg", "--model", weights, "--hz", 3, "--truth", truth,
         "--json", out / "r.json", "--html", out / "r.html",
         "--assert", "missed<101%", "--assert", "p99_ms<0.001",
     )  # fmt: skip
@@ -60,7 +64,7 @@ def test_an_assertion_that_does_not_hold_sets_the_exit_code(one_rate) -> None:
 
 
 @pytest.mark.ros
-def test_one_rate_is_one_run_of_the_whole_bag_with_every_frames_fate(one_rate) -> None:
+def test_one_rate_is_one_run_of_the_whole_compressed_bag_with_every_frames_fate(one_rate) -> None:
     out, _ = one_rate
     report = json.loads((out / "r.json").read_text())
     (only,) = report["measurements"]
@@ -77,6 +81,8 @@ def test_one_rate_is_one_run_of_the_whole_bag_with_every_frames_fate(one_rate) -
     assert metrics["NUM_MISSED_FRAMES"] == f["sent"] - f["monitored"]
     assert 0 < metrics["MIN_LATENCY"] <= only["latency"]["p50_ms"] <= metrics["MAX_LATENCY"]
     assert only["use"]["node_memory_max_bytes"] > 0
+    assert report["input"]["topic"] == "/camera/image_raw/compressed"
+    assert report["input"]["storage"] == "mcap"
     metadata = report["metadata"]
     assert metadata["DEVICE_HOSTNAME"] == "tested"
     assert metadata["DATA_RESOLUTION"] == "160x96"

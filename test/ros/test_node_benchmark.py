@@ -10,6 +10,7 @@ import pytest
 pytest.importorskip("rclpy", reason="rclpy is not installed: the benchmarks need ROS 2")
 
 from contextnet_ros.ros import node_benchmark, soak
+from contextnet_ros.ros.bag_make import BagFormat, make_bag
 
 pytestmark = pytest.mark.ros
 
@@ -36,6 +37,19 @@ def test_the_relay_and_the_node_are_measured_in_one_run(tmp_path: Path, capsys) 
         assert cost["cpu_ms_per_frame"] >= 0
     assert [check["aim"] for check in result["checks"]] == [1.5, 1.3]
     assert "bare rclpy relay" in capsys.readouterr().out
+
+
+def test_three_cameras_are_played_in_turn_and_all_their_frames_counted(tmp_path: Path) -> None:
+    make_bag(node_benchmark.noise_source(96, 160), tmp_path / "bag", BagFormat(), progress=False)
+    rig = node_benchmark.Rig(tmp_path, tmp_path / "bag", (96, 160), 1.0, 1, 1.0)
+    names = ("front", "left", "right")
+    cost = node_benchmark.play_once(rig, node_benchmark.STAND_IN, 10.0, 0.9, cameras=names)
+    assert cost.run.fates.in_bag == 9
+    assert cost.run.faults == []
+    assert sums_hold(cost.run.fates.to_dict())
+    # Whichever were lost on the way, more than one camera's frames were answered.
+    stamps = sorted(cost.run.sent)
+    assert len({stamps.index(stamp) % 3 for stamp in cost.run.labels}) > 1
 
 
 def test_a_soak_tells_of_memory_from_its_start_to_its_end(tmp_path: Path, weights: Path) -> None:
