@@ -34,17 +34,26 @@ def test_the_default_weights_give_the_recorded_label() -> None:
     assert (recorded == label).mean() >= 0.999
 
 
-@pytest.mark.parametrize("name", ["default", "generated-cn14"])
-def test_a_shipped_model_is_a_cn14_with_scores_and_a_licence(name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "variant", "parameters"),
+    [
+        ("default", "cn14", 857_000),
+        ("generated-cn14", "cn14", 857_000),
+        ("cn14-160", "cn14-160", 161_000),
+    ],
+)
+def test_a_shipped_model_is_what_its_name_says_with_scores(
+    name: str, variant: str, parameters: int
+) -> None:
     network, header = load_weights(resource_dir("models") / f"{name}.safetensors")
-    assert (header.variant, header.table) == ("cn14", CAMVID)
-    assert count_parameters(network) <= 857_000
+    assert (header.variant, header.table) == (variant, CAMVID)
+    assert count_parameters(network) <= parameters
     assert header.scores
     assert all(score["network_size"] == str(header.network_size) for score in header.scores)
 
 
 def test_licences_follow_the_data() -> None:
-    assert {"default", "generated-cn14"} <= set(list_models())
+    assert {"default", "generated-cn14", "cn14-160"} <= set(list_models())
     terms = (resource_dir("models") / "LICENSE.md").read_text()
     for name in list_models():
         header = read_header(resource_dir("models") / f"{name}.safetensors")
