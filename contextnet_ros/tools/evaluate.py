@@ -193,3 +193,7 @@ def report(model: str, scores: dict[str, Any]) -> str:
 
 def percent(value: float | None) -> str:
     return "absent" if value is None else f"{value:6.2f} %"
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

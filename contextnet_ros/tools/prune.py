@@ -51,3 +51,7 @@ def _prune(options: argparse.Namespace) -> int:
         f"--set width={options.width:g} --set init={options.output}"
     )
     return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
