@@ -13,16 +13,16 @@ import time
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from typing import Any, Protocol
 
 import numpy as np
 import torch
 
 from contextnet_ros.files import UserError
 from contextnet_ros.inference.device import Device, DeviceError, Work, failure
-from contextnet_ros.inference.host_memory import Bytes, Lease, LeasePool
+from contextnet_ros.inference.host_memory import Bytes, Lease
 from contextnet_ros.inference.preprocess import check_frame
 from contextnet_ros.inference.segmented_frame import SegmentedFrame
+from contextnet_ros.inference.slots import STEPS, Job, Program, Ring, Slot
 from contextnet_ros.inference.sources import Source
 from contextnet_ros.inference.team import ALONE, Team
 
@@ -30,114 +30,15 @@ SLOTS = 3
 
 # Pairs of frame size and outputs whose buffers and recordings are kept.
 _KEPT = 6
-# Results that callers may keep, beside those in flight, before theirs are copied out of the pool.
-_KEPT_RESULTS = 4
 _REMEDY = "choose a smaller network_size (as 'scale 0.5'), or end what else uses that memory"
-_STEPS = ("copy_in", "network", "copy_out")
-
-
-class Program(Protocol):
-    """What is done on the device for frames of one size.
-
-    `inputs`, `outputs`: shapes of bytes.
-    """
-
-    @property
-    def inputs(self) -> Mapping[str, tuple[int, ...]]: ...
-
-    @property
-    def outputs(self) -> Mapping[str, tuple[int, ...]]: ...
-
-    def host_inputs(self, image: Bytes) -> Mapping[str, Bytes]:
-        """Return the inputs for a frame, arrays of the host."""
-
-    def __call__(
-        self, inputs: Mapping[str, torch.Tensor], outputs: Mapping[str, torch.Tensor]
-    ) -> None:
-        """Start what makes `outputs` of `inputs`, in the device's memory."""
-
-
-class Job:
-    """One frame on its way. `error`: why it has no result, delivered in its place."""
-
-    def __init__(self, index: int) -> None:
-        self.index = index
-        self.error: Exception | None = None
-        self._result: SegmentedFrame | None = None
-        self._finish: Callable[[], SegmentedFrame] | None = None
-
-    def started(self, finish: Callable[[], SegmentedFrame]) -> None:
-        """Remember what waits for the result."""
-        self._finish = finish
-
-    def finish(self) -> None:
-        """Wait until the device has done with the frame; raises nothing."""
-        if self._finish is not None:
-            try:
-                self._result = self._finish()
-            except Exception as error:
-                self.error = error
-            # Last: interrupted by Ctrl-C, it is still to be done.
-            self._finish = None
-
-    def result(self) -> SegmentedFrame:
-        """Return what the frame gave, or raise why there is nothing."""
-        if self.error is not None:
-            raise self.error
-        assert self._result is not None
-        return self._result
-
-
-class _Slot:
-    """The memory of one frame on its way, and what repeats its work."""
-
-    def __init__(self, device: Device, program: Program) -> None:
-        self.pinned = {name: device.host_memory(shape) for name, shape in program.inputs.items()}
-        self.inputs = {name: device.device_memory(shape) for name, shape in program.inputs.items()}
-        self.outputs = {
-            name: device.device_memory(shape) for name, shape in program.outputs.items()
-        }
-        # For results when all leases are taken.
-        self.results = {name: device.host_memory(shape) for name, shape in program.outputs.items()}
-        self.starts = {step: device.event() for step in _STEPS}
-        self.ends = {step: device.event() for step in _STEPS}
-        self.replay: Work = lambda: None
-        self.job: Job | None = None
-
-    def finish(self) -> None:
-        if self.job is not None:
-            self.job.finish()
-            self.job = None
-
-
-class _Ring:
-    """The slots of one frame size and one choice of outputs, used in turn."""
-
-    def __init__(self, device: Device, program: Program, stream: Any, count: int) -> None:
-        self.program = program
-        self.slots = deque(_Slot(device, program) for _ in range(count))
-        for slot in self.slots:
-            work = functools.partial(program, slot.inputs, slot.outputs)
-            slot.replay = device.capture(work, stream)
-        self.leases = LeasePool(device.host_memory, program.outputs, count + _KEPT_RESULTS)
-
-    def next_slot(self) -> _Slot:
-        """Return the slot that has been on its way the longest, after its frame has left it."""
-        self.slots.rotate(-1)
-        self.slots[-1].finish()
-        return self.slots[-1]
-
-    def finish(self) -> None:
-        for slot in self.slots:
-            slot.finish()
 
 
 class Pipeline:
     """Segments frames on a device with streams; safe to call from several threads.
 
     `build`: makes the program for a frame's height and width, and outputs. `team`: copies frames
-    into pinned memory. After the first frame of
-    a size and its outputs nothing is allocated on the device, and only events are waited for.
+    into pinned memory. After the first frame of a size and its outputs nothing is allocated on the
+    device, and only events are waited for.
     """
 
     def __init__(
@@ -153,8 +54,8 @@ class Pipeline:
         self._slots = slots
         self._kept = kept
         self._team = team
-        self._streams = {step: device.stream() for step in _STEPS}
-        self._rings: OrderedDict[tuple[int, int, tuple[str, ...]], _Ring] = OrderedDict()
+        self._streams = {step: device.stream() for step in STEPS}
+        self._rings: OrderedDict[tuple[int, int, tuple[str, ...]], Ring] = OrderedDict()
         self._lock = threading.RLock()
         self._fatal: DeviceError | None = None
 
@@ -252,7 +153,7 @@ class Pipeline:
         }
         begun: list[str] = []
         try:
-            for step in _STEPS:
+            for step in STEPS:
                 stream = self._streams[step]
                 if begun:
                     stream.wait(slot.ends[begun[-1]])
@@ -272,7 +173,7 @@ class Pipeline:
 
     def _finish(
         self,
-        slot: _Slot,
+        slot: Slot,
         lease: Lease | None,
         sources: Mapping[str, torch.Tensor],  # noqa: ARG002  (kept until they have been read)
         prepare_ms: float,
@@ -282,7 +183,7 @@ class Pipeline:
         timings = {"preprocess": prepare_ms}
         try:
             slot.ends["copy_out"].synchronize()
-            for step in _STEPS:
+            for step in STEPS:
                 timings[step] = float(slot.starts[step].elapsed_time(slot.ends[step]))
         except Exception as error:
             failed = self._explained(error)
@@ -314,7 +215,7 @@ class Pipeline:
         for name, target in targets.items():
             self._streams[step].copy(target, sources[name])
 
-    def _ring(self, height: int, width: int, outputs: tuple[str, ...]) -> _Ring:
+    def _ring(self, height: int, width: int, outputs: tuple[str, ...]) -> Ring:
         key = height, width, outputs
         ring = self._rings.pop(key, None)
         if ring is None:
@@ -334,10 +235,10 @@ class Pipeline:
         self._rings[key] = ring
         return ring
 
-    def _new_ring(self, height: int, width: int, outputs: tuple[str, ...]) -> _Ring | None:
+    def _new_ring(self, height: int, width: int, outputs: tuple[str, ...]) -> Ring | None:
         try:
             program = self._build(height, width, outputs)
-            return _Ring(self._device, program, self._streams["network"], self._slots)
+            return Ring(self._device, program, self._streams["network"], self._slots)
         except Exception as error:
             if failure(error) != "memory":
                 raise

@@ -8,13 +8,12 @@ import time
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
-from contextnet_ros.files import UserError, resource_dir
+from contextnet_ros.files import UserError
 from contextnet_ros.inference.backend import (
     Backend,
     check_backend,
@@ -24,6 +23,7 @@ from contextnet_ros.inference.backend import (
     make_backend,
 )
 from contextnet_ros.inference.device_segmenter import DeviceSegmenter, on_cuda
+from contextnet_ros.inference.models import model_path
 from contextnet_ros.inference.overlay import DEFAULT_OPACITY, OverlayBlender
 from contextnet_ros.inference.postprocess import Postprocessor
 from contextnet_ros.inference.preprocess import Resizer, check_frame
@@ -261,29 +261,6 @@ class _Plan:
 
     preprocess: Resizer
     postprocess: Postprocessor
-
-
-def list_models() -> list[str]:
-    """Return the names of the models in `models/`, sorted."""
-    return sorted(path.stem for path in resource_dir("models").glob("*.safetensors"))
-
-
-def model_path(name_or_path: str | os.PathLike[str]) -> Path:
-    """Return the weight file of a shipped model's name, or the path itself.
-
-    What has a folder or the ending `.safetensors` is a path. Raises UserError for an unknown name.
-    """
-    path = Path(name_or_path)
-    if path.suffix or len(path.parts) > 1:
-        return path
-    shipped = resource_dir("models") / f"{path}.safetensors"
-    if not shipped.is_file():
-        known = ", ".join(list_models()) or "none"
-        raise UserError(
-            f"model {str(path)!r} is unknown: choose one of those shipped ({known}) or give the "
-            "path of a .safetensors file"
-        )
-    return shipped
 
 
 def _network_size(size: str | NetworkSize | None, header: WeightHeader) -> NetworkSize:

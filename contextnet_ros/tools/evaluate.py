@@ -12,8 +12,7 @@ import numpy as np
 from tqdm import tqdm
 
 from contextnet_ros.files import UserError, atomic_write, run_command
-from contextnet_ros.inference import Segmenter
-from contextnet_ros.inference.segmenter import model_path
+from contextnet_ros.inference import Segmenter, model_path
 from contextnet_ros.labels import CITYSCAPES, CITYSCAPES_LABEL_IDS, Pixels
 from contextnet_ros.network import load_weights
 from contextnet_ros.provenance import provenance

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from contextnet_ros import __version__
 from contextnet_ros.files import run_command
-from contextnet_ros.inference.segmenter import model_path
+from contextnet_ros.inference import model_path
 from contextnet_ros.network import count_parameters, load_weights, save_weights
 from contextnet_ros.training.pruning import prune
 

@@ -222,7 +222,7 @@ def test_cuda_where_there_is_none_is_refused(network, header):
 def test_models_load_by_name_and_by_path(network, header, make_frame, tmp_path, monkeypatch):
     save_weights(tmp_path / "mine.safetensors", network, header)
     save_weights(tmp_path / "other.safetensors", network, header)
-    monkeypatch.setattr("contextnet_ros.inference.segmenter.resource_dir", lambda _: tmp_path)
+    monkeypatch.setattr("contextnet_ros.inference.models.resource_dir", lambda _: tmp_path)
     assert list_models() == ["mine", "other"]
     by_name = Segmenter.load("mine", device="cpu")
     by_path = Segmenter.load(tmp_path / "mine.safetensors", device="cpu")
