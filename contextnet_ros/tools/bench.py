@@ -23,6 +23,7 @@ from contextnet_ros.inference.backend import choose_device, choose_threads
 from contextnet_ros.network import VARIANTS, NetworkSize, load_weights
 from contextnet_ros.provenance import provenance
 from contextnet_ros.tools.bench_ceilings import ceilings, multiply_adds
+from contextnet_ros.tools.bench_gpu import add_overlap, inputs
 from contextnet_ros.tools.bench_inputs import load_frames, random_weights
 from contextnet_ros.tools.bench_pipelines import PIPELINES, Setting
 from contextnet_ros.tools.bench_report import (
@@ -50,8 +51,10 @@ EXAMPLES = """examples:
       the paper's Table 7 beside this machine
 
 modes: sequential hands over a frame when the label of the one before is there; pipelined streams
-them; kernel is the network alone; stages gives each stage. Each backend runs in a process of its
-own, in turn, on frames that change every time.
+them; kernel is the network alone, or on a GPU all between the copies; stages gives each stage, on a
+GPU each alone. Each backend runs in a process of its own, in turn, on frames that change every
+time. On a GPU ours is measured with frames in pinned and in pageable memory; with precision auto
+the peer torch runs in float32, torch-channels-last and torch-compile (max-autotune) in float16.
 """
 
 
@@ -120,11 +123,14 @@ def _bench(options: argparse.Namespace) -> int:
                         height=height,
                         width=width,
                         num_threads=threads,
+                        input=memory,
                     )
                     for backend in backends
+                    for memory in inputs(backend, device.type, modes)
                 ]
                 rows += measure_in_turn(settings, modes, frames, options, unavailable)
     add_ratios(rows)
+    add_overlap(rows)
     result = {
         "command": PROG,
         **header(options, str(device), threads),
@@ -176,16 +182,18 @@ def measure_in_turn(
             stack.callback(worker.close)
             workers.append(worker)
         _compare_labels(workers)
+        of_workers = [_modes(worker.setting, modes) for worker in workers]
         measured: dict[tuple[int, str], dict[str, Any]] = {
             (index, mode): {"frame_ms": [], "stage_ms": {}}
-            for index in range(len(workers))
-            for mode in modes
+            for index, of_worker in enumerate(of_workers)
+            for mode in of_worker
         }
         turns = [
             (mode, index)
             for _ in range(options.rounds)
             for mode in modes
-            for index in range(len(workers))
+            for index, of_worker in enumerate(of_workers)
+            if mode in of_worker
         ]
         for mode, index in tqdm(turns, desc="measuring", delay=2, unit="turn"):
             found = workers[index].turn(mode, options.turn)
@@ -201,21 +209,24 @@ def measure_in_turn(
                 "network": network.variant,
                 "multiply_adds": multiply_adds(network, *seen),
             }
-            for mode in modes:
+            for mode in of_workers[index]:
                 row = {**measured[index, mode], **memory}
                 rows.append(make_row(setting, of_network, mode, worker.info, row))
     return sorted(rows, key=lambda row: modes.index(row["mode"]))
 
 
+def _modes(setting: Setting, modes: Sequence[str]) -> list[str]:
+    device_type = choose_device(setting.device).type
+    return inputs(setting.backend, device_type, modes)[setting.input]
+
+
 def _compare_labels(workers: Sequence[Worker]) -> None:
     """Note in what they said of themselves the share of pixels labelled as plain PyTorch does."""
-    labels = {worker.setting.backend: worker.info.pop("label") for worker in workers}
-    for worker in workers:
-        worker.info["label_agreement"] = (
-            float((labels[worker.setting.backend] == labels["torch"]).mean())
-            if "torch" in labels
-            else None
-        )
+    labels = [worker.info.pop("label") for worker in workers]
+    backends = [worker.setting.backend for worker in workers]
+    plain = labels[backends.index("torch")] if "torch" in backends else None
+    for worker, label in zip(workers, labels, strict=True):
+        worker.info["label_agreement"] = None if plain is None else float((label == plain).mean())
 
 
 def header(options: argparse.Namespace, device: str, threads: int) -> dict[str, Any]:

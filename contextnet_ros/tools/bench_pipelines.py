@@ -1,4 +1,4 @@
-"""What contextnet-bench compares: our Segmenter and the pipelines that a user would write instead.
+"""What contextnet-bench compares on a CPU: our Segmenter and what a user would write instead.
 
 Each peer is complete: from the bytes of a frame to its label, with a normalized float image, the
 network with logits of full size, and their argmax.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import tempfile
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ import torch
 from contextnet_ros.files import UserError
 from contextnet_ros.inference import Segmenter
 from contextnet_ros.inference.backend import choose_device, choose_precision
-from contextnet_ros.network import WeightHeader, load_weights
+from contextnet_ros.network import ContextNet, WeightHeader, load_weights
 from contextnet_ros.network.contextnet import padded_size
 
 Frame = npt.NDArray[np.uint8]
@@ -30,7 +30,10 @@ Frame = npt.NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class Setting:
-    """What one row of a benchmark is measured with."""
+    """What one row of a benchmark is measured with.
+
+    `input`: the memory of the frames for a GPU, "pinned" or "pageable".
+    """
 
     backend: str
     weights: Path
@@ -41,6 +44,7 @@ class Setting:
     height: int
     width: int
     num_threads: int
+    input: str | None = None
 
 
 class Pipeline(ABC):
@@ -62,12 +66,20 @@ class Pipeline(ABC):
         for frame in frames:
             yield self(frame)
 
+    def prepare(self, frames: Sequence[Frame]) -> list[Frame]:
+        """Return frames in the memory that they are to be handed over in."""
+        return list(frames)
+
+    def peak_device_bytes(self) -> int | None:
+        """Return the most memory that frames took on a GPU; None without one."""
+        return None
+
 
 class Ours(Pipeline):
     """The Segmenter as it chooses to run."""
 
-    def __init__(self, setting: Setting) -> None:
-        self._segmenter = Segmenter.load(
+    def __init__(self, setting: Setting, segmenter: Segmenter | None = None) -> None:
+        self._segmenter = segmenter or Segmenter.load(
             setting.weights,
             setting.device,
             setting.precision,
@@ -88,13 +100,18 @@ class Ours(Pipeline):
             yield result.label
 
 
+def load_peer(setting: Setting) -> tuple[ContextNet, WeightHeader]:
+    """Return the network of a peer; raises UserError unless it is to see frames as they are."""
+    if setting.network_size != "frame":
+        raise UserError(f"peers see frames as they are, not at {setting.network_size}")
+    return load_weights(setting.weights)
+
+
 class Peer(Pipeline):
     """The three steps of a peer, and their times."""
 
     def __init__(self, setting: Setting) -> None:
-        self.network, self.header = load_weights(setting.weights)
-        if setting.network_size != "frame":
-            raise UserError(f"peers see frames as they are, not at {setting.network_size}")
+        self.network, self.header = load_peer(setting)
         self.size = setting.height, setting.width
 
     def __call__(self, frame: Frame) -> Frame:
@@ -126,7 +143,7 @@ class Peer(Pipeline):
 
 
 class TorchPeer(Peer):
-    """PyTorch: `layout` and `compiled` as the tutorials have them, half precision on request."""
+    """PyTorch in float32: `layout` and `compiled` as the tutorials have them."""
 
     def __init__(
         self,
@@ -136,41 +153,31 @@ class TorchPeer(Peer):
     ) -> None:
         super().__init__(setting)
         torch.set_num_threads(setting.num_threads)
-        self._device = choose_device(setting.device)
-        self.precision = choose_precision(setting.precision, self._device)
-        self._dtype = torch.float16 if self.precision == "float16" else torch.float32
+        self.precision = choose_precision(setting.precision, torch.device("cpu"))
         self._layout = layout
         # torch's type hints leave this form of `to` out.
-        network = self.network.to(self._device, self._dtype).to(memory_format=layout)  # type: ignore[call-overload]
+        network = self.network.to(memory_format=layout)  # type: ignore[call-overload]
         self._network: Callable[[torch.Tensor], torch.Tensor] = network
         if compiled:
             self._network = torch.compile(network)
         self._mean, self._std = (
-            torch.tensor(values, dtype=torch.float32, device=self._device).view(1, 3, 1, 1)
+            torch.tensor(values, dtype=torch.float32).view(1, 3, 1, 1)
             for values in (self.header.mean, self.header.std)
         )
         self.runs = f"torch {torch.__version__}"
 
     def preprocess(self, frame: Frame) -> torch.Tensor:
-        rgb = torch.from_numpy(_in_order(frame, self.header)).to(self._device)
+        rgb = torch.from_numpy(_in_order(frame, self.header))
         images = rgb.permute(2, 0, 1)[None].contiguous(memory_format=self._layout)
-        images = images.float().div_(255).sub_(self._mean).div_(self._std).to(self._dtype)
-        self._finish()
-        return images
+        return images.float().div_(255).sub_(self._mean).div_(self._std)
 
     def run(self, images: torch.Tensor) -> torch.Tensor:
         with torch.inference_mode():
-            logits = self._network(images)
-        self._finish()
-        return logits
+            return self._network(images)
 
     def label(self, logits: torch.Tensor) -> Frame:
         with torch.inference_mode():
-            return np.asarray(logits[0].argmax(0).to(torch.uint8).cpu().numpy())
-
-    def _finish(self) -> None:
-        if self._device.type == "cuda":
-            torch.cuda.synchronize(self._device)
+            return np.asarray(logits[0].argmax(0).to(torch.uint8).numpy())
 
 
 class NumpyPeer(Peer):
@@ -267,11 +274,3 @@ PIPELINES: dict[str, Callable[[Setting], Pipeline]] = {
     "openvino": OpenVinoPeer,
 }
 """What --backends may name."""
-
-
-def make_pipeline(setting: Setting) -> Pipeline:
-    """Return the pipeline of a setting.
-
-    Raises UserError, and whatever the backend raises that can't be had here.
-    """
-    return PIPELINES[setting.backend](setting)

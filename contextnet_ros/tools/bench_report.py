@@ -18,7 +18,9 @@ PAPER_FPS = {(1024, 2048): (18.3, 41.9), (512, 1024): (65.5, 136.2), (256, 512):
 with kernels alone, which is what parallel transfers reach."""
 
 # BGR, one for each stage in the order they run.
-_STAGE_COLOURS = ((196, 160, 90), (90, 140, 60), (70, 110, 220), (160, 90, 160))
+_STAGE_COLOURS = (
+    (196, 160, 90), (90, 140, 60), (70, 110, 220), (160, 90, 160), (60, 180, 200), (120, 120, 120),
+)  # fmt: skip
 
 
 def make_row(
@@ -52,13 +54,18 @@ def make_row(
         "peak_device_bytes": measured["peak_device_bytes"],
         "peak_host_bytes": measured["peak_host_bytes"],
         "label_agreement": info["label_agreement"],
+        **({} if setting.input is None else {"input": setting.input}),
     }
 
 
 def add_ratios(rows: Sequence[Row]) -> None:
     """Note in every row how many times our time its median is, in the same mode on the same
-    frames; None where ours was not measured."""
-    ours = {_group(row): row["p50_ms"] for row in rows if row["backend"] == "ours"}
+    frames, in pageable memory as the peers' where ours was measured so; None where ours was not
+    measured."""
+    ours: dict[tuple[Any, ...], float] = {}
+    for row in rows:
+        if row["backend"] == "ours" and (row.get("input") != "pinned" or _group(row) not in ours):
+            ours[_group(row)] = row["p50_ms"]
     for row in rows:
         base = ours.get(_group(row))
         row["ratio_to_ours"] = None if base is None else row["p50_ms"] / base
@@ -70,33 +77,45 @@ def _group(row: Row) -> tuple[Any, ...]:
 
 def table(rows: Sequence[Row]) -> str:
     """Return the rows in Markdown, which a person reads as well."""
+    on_gpu = any("input" in row for row in rows)
     lines = [
         "| network | size | mode | backend | runs | precision | fps | p50 ms | p99 ms | x ours "
-        "| stages, ms | host MB | device MB | labels |",
-        "|---|---|---|---|---|---|---|---|---|---|---|---|---|---|",
+        "| stages, ms | host MB | device MB | labels |" + (" overlap |" if on_gpu else ""),
+        "|---|---|---|---|---|---|---|---|---|---|---|---|---|---|" + ("---|" if on_gpu else ""),
     ]
     for row in rows:
         ratio, agreement = row["ratio_to_ours"], row["label_agreement"]
         stages = row["stage_ms"] or {}
-        outputs = "" if row["outputs"] == ["label"] else f" ({', '.join(row['outputs'])})"
+        notes = [] if row["outputs"] == ["label"] else list(row["outputs"])
+        digits = _digits(row)
+        if "input" in row:
+            notes.insert(0, f"{row['input']} frames")
         cells = [
             row["network"],
             f"{row['height']}x{row['width']}",
             row["mode"],
-            row["backend"] + outputs,
+            row["backend"] + (f" ({', '.join(notes)})" if notes else ""),
             row["runs"],
             row["precision"],
             f"{row['fps']:.2f}",
-            f"{row['p50_ms']:.1f}",
-            f"{row['p99_ms']:.1f}",
+            f"{row['p50_ms']:.{digits}f}",
+            f"{row['p99_ms']:.{digits}f}",
             "-" if ratio is None else f"{ratio:.2f}",
-            ", ".join(f"{name} {value:.1f}" for name, value in stages.items()) or "-",
+            ", ".join(f"{name} {value:.{digits}f}" for name, value in stages.items()) or "-",
             _megabytes(row["peak_host_bytes"]),
             _megabytes(row["peak_device_bytes"]),
             "-" if agreement is None else f"{100 * agreement:.3f} %",
         ]
+        if on_gpu:
+            overlap = row.get("overlap")
+            cells.append("-" if overlap is None else f"{overlap:.2f}")
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
+
+
+def _digits(row: Row) -> int:
+    # A GPU's stages take parts of a millisecond.
+    return 3 if "input" in row else 1
 
 
 def _megabytes(number: int | None) -> str:
@@ -156,28 +175,37 @@ def plot(rows: Sequence[Row]) -> npt.NDArray[np.uint8]:
     height, width = 50 + (bar + 8) * len(rows) + 34, left + length + right
     picture = np.full((height, width, 3), 255, np.uint8)
     _write(picture, "milliseconds a frame, median (less is better)", (14, 28))
-    names = list(dict.fromkeys(name for row in rows for name in row["stage_ms"] or ()))
+    names = list(dict.fromkeys(name for row in rows for name in _bars(row)))
     for index, row in enumerate(rows):
         top = 50 + index * (bar + 8)
         title = f"{row['backend']} {row['height']}x{row['width']} {row['mode']}"
+        if row["backend"] == "ours" and "input" in row:
+            title += f", {row['input']}"
         _write(picture, title, (14, top + bar - 8))
-        stages = row["stage_ms"] or {"network": row["p50_ms"]}
+        stages = _bars(row) or {"network": row["p50_ms"]}
         end = 0.0
         for name, value in stages.items():
             start, end = end, end + value
-            colour = _STAGE_COLOURS[names.index(name) % 4 if name in names else 1]
+            colour = _STAGE_COLOURS[names.index(name) if name in names else 1]
             corners = [(left + round(length * at / longest)) for at in (start, end)]
             cv2.rectangle(picture, (corners[0], top), (corners[1], top + bar), colour, cv2.FILLED)
         ratio = row["ratio_to_ours"]
-        note = f"{row['p50_ms']:.1f}" + ("" if ratio is None else f"  ({ratio:.2f} x ours)")
+        note = f"{row['p50_ms']:.{_digits(row)}f}"
+        note += "" if ratio is None else f"  ({ratio:.2f} x ours)"
         _write(picture, note, (left + round(length * row["p50_ms"] / longest) + 8, top + bar - 8))
     for index, name in enumerate(names):
         x = 14 + 190 * index
         cv2.rectangle(
-            picture, (x, height - 26), (x + 18, height - 10), _STAGE_COLOURS[index % 4], cv2.FILLED
+            picture, (x, height - 26), (x + 18, height - 10), _STAGE_COLOURS[index], cv2.FILLED
         )
         _write(picture, name, (x + 26, height - 12))
     return picture
+
+
+def _bars(row: Row) -> dict[str, float]:
+    """Return the stages that follow each other, without the sum of some of them."""
+    stages = row["stage_ms"] or {}
+    return {k: v for k, v in stages.items() if k != "kernels" or "network" not in stages}
 
 
 def _write(picture: npt.NDArray[np.uint8], text: str, at: tuple[int, int]) -> None:

@@ -17,7 +17,8 @@ import cv2
 import numpy as np
 
 from contextnet_ros.files import UserError
-from contextnet_ros.tools.bench_pipelines import Pipeline, Setting, make_pipeline
+from contextnet_ros.tools.bench_gpu import ALONE, GpuPipeline, make_pipeline, measure_alone
+from contextnet_ros.tools.bench_pipelines import Pipeline, Setting
 
 MODES = ("sequential", "pipelined", "kernel", "stages")
 _WARM_UP_FRAMES = 3
@@ -78,8 +79,8 @@ def _serve(connection: Connection, setting: Setting, path: Path) -> None:
     try:
         # A process for each: OpenCV's threads are its own as well.
         cv2.setNumThreads(setting.num_threads)
-        frames = np.load(path)
         pipeline = make_pipeline(setting)
+        frames = pipeline.prepare(np.load(path))
         for frame in frames[:_WARM_UP_FRAMES]:
             pipeline(frame)
         label = pipeline(frames[0])
@@ -89,7 +90,11 @@ def _serve(connection: Connection, setting: Setting, path: Path) -> None:
         while (order := connection.recv()) is not None:
             mode, count = order
             if mode == "memory":
-                connection.send(_memory())
+                device = pipeline.peak_device_bytes()
+                peaks = {"peak_host_bytes": peak_host_bytes(), "peak_device_bytes": device}
+                connection.send(peaks)
+            elif mode in ALONE and isinstance(pipeline, GpuPipeline):
+                connection.send(measure_alone(pipeline, mode, next(following), count))
             else:
                 connection.send(measure(pipeline, mode, itertools.islice(following, count)))
     except (EOFError, KeyboardInterrupt):
@@ -108,7 +113,8 @@ def measure(pipeline: Pipeline, mode: str, frames: Any) -> dict[str, Any]:
     """Return the milliseconds of every frame, and of every stage where the mode has stages.
 
     sequential: a frame is handed over when the label of the one before is there. pipelined: the
-    time between a label and the next. kernel: the network's stage alone. stages: each stage.
+    time between a label and the next. kernel: the network's stage alone. stages: each stage. On a
+    GPU the last two are measure_alone's.
     """
     frame_ms: list[float] = []
     stage_ms: dict[str, list[float]] = {}
@@ -128,13 +134,6 @@ def measure(pipeline: Pipeline, mode: str, frames: Any) -> dict[str, Any]:
             for stage, milliseconds in pipeline.stage_ms.items():
                 stage_ms.setdefault(stage, []).append(milliseconds)
     return {"frame_ms": frame_ms, "stage_ms": stage_ms}
-
-
-def _memory() -> dict[str, Any]:
-    import torch
-
-    device = torch.cuda.max_memory_allocated() if torch.cuda.is_available() else None
-    return {"peak_host_bytes": peak_host_bytes(), "peak_device_bytes": device}
 
 
 def peak_host_bytes() -> int | None:

@@ -5,8 +5,8 @@ is replaced. Kinds: `scores` (IoU per class, a column for each result of context
 (what a demo.json says), `bench` and `paper` (rows of contextnet-bench; the paper's beside them),
 `bag` (rows of contextnet-bag-benchmark), `checks` (what `make bench-node` and `make soak` set out
 to reach), `header` (recipe and licence out of a weight file), `study` (a table of contextnet-study
-beside the paper's) and `camvid` (test scores beside published ones); the last two, `bag` and
-`checks` say "not measured" where a file is not there yet.
+beside the paper's) and `camvid` (test scores beside published ones); the last two, `bench`,
+`paper`, `bag` and `checks` say "not measured" where a file is not there yet.
 """
 
 from __future__ import annotations
@@ -109,6 +109,9 @@ def bench_table(paths: Sequence[Path]) -> str:
     """Every row of benchmarks, and what could not be measured."""
     parts = []
     for path in paths:
+        if not path.is_file():
+            parts.append(f"`{path.name}`: {NOT_MEASURED}")
+            continue
         result = json.loads(path.read_text())
         parts.append(bench_report.table(result["rows"]))
         lines = [
@@ -131,9 +134,12 @@ def bench_note(path: Path, result: dict[str, Any]) -> str:
 
 def paper_rows(paths: Sequence[Path]) -> str:
     """Table 7's ContextNet rows beside those of benchmarks."""
-    results = [json.loads(path.read_text()) for path in paths]
-    notes = [bench_note(path, result) for path, result in zip(paths, results, strict=True)]
-    return "\n\n".join([bench_report.paper_table(results), "\\\n".join(notes)])
+    results = {path: json.loads(path.read_text()) for path in paths if path.is_file()}
+    notes = [
+        bench_note(path, results[path]) if path in results else f"`{path.name}`: {NOT_MEASURED}"
+        for path in paths
+    ]
+    return "\n\n".join([bench_report.paper_table(list(results.values())), "\\\n".join(notes)])
 
 
 def bag_table(paths: Sequence[Path]) -> str:
@@ -224,7 +230,7 @@ def camvid_table(paths: Sequence[Path]) -> str:
     return markdown(heads, rows) + "\n\n" + "\\\n".join(notes)
 
 
-_MAY_MISS = ("study", "camvid", "bag", "checks")
+_MAY_MISS = ("study", "camvid", "bench", "paper", "bag", "checks")
 _KINDS: dict[str, Callable[[Sequence[Path]], str]] = {
     "scores": scores_table,
     "demo": demo_table,

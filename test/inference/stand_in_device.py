@@ -10,6 +10,9 @@ import time
 import numpy as np
 import torch
 
+from contextnet_ros.inference import Segmenter
+from contextnet_ros.inference.device_segmenter import DeviceSegmenter
+
 GARBAGE = 222
 
 
@@ -148,3 +151,13 @@ class StandInDevice:
 
     def release(self):
         self.releases += 1
+
+
+def on_stand_in(network, header, **options):
+    """A Segmenter whose device is the stand-in, with float32 and plain operators."""
+    segmenter = Segmenter(network, header, device="cpu", backend="torch", **options)
+    device = StandInDevice()
+    segmenter._gpu = DeviceSegmenter(
+        device, network, header, "float32", 2, segmenter.network_size, segmenter._blender, None
+    )
+    return segmenter, device

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from stand_in_device import StandInDevice
+from stand_in_device import on_stand_in
 
 from contextnet_ros.files import UserError
 from contextnet_ros.inference import OUTPUTS, Segmenter
@@ -16,16 +16,6 @@ from contextnet_ros.inference.frame_program import find_kernels
 from contextnet_ros.network import ContextNet
 
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-
-
-def on_stand_in(network, header, **options):
-    """A Segmenter whose device is the stand-in, with float32 and plain operators."""
-    segmenter = Segmenter(network, header, device="cpu", backend="torch", **options)
-    device = StandInDevice()
-    segmenter._gpu = DeviceSegmenter(
-        device, network, header, "float32", 2, segmenter.network_size, segmenter._blender, None
-    )
-    return segmenter, device
 
 
 def assert_equal(ours, theirs, share=0.999):

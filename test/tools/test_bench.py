@@ -13,8 +13,9 @@ from contextnet_ros.labels import CAMVID
 from contextnet_ros.network import ContextNet, WeightHeader, load_weights, save_weights
 from contextnet_ros.tools import bench, bench_ceilings, bench_worker
 from contextnet_ros.tools.bench_ceilings import multiply_adds
+from contextnet_ros.tools.bench_gpu import make_pipeline
 from contextnet_ros.tools.bench_inputs import load_frames
-from contextnet_ros.tools.bench_pipelines import PIPELINES, Pipeline, Setting, make_pipeline
+from contextnet_ros.tools.bench_pipelines import PIPELINES, Pipeline, Setting
 from contextnet_ros.tools.bench_report import (
     add_ratios,
     make_row,

@@ -69,6 +69,11 @@ def test_benchmarks_give_every_row_and_what_was_not_measured(tmp_path: Path) -> 
     assert "a processor, 2 CPUs" in filled
     filled = document.fill("<!-- paper b.json -->\n<!-- end -->\n", tmp_path)
     assert "| 1024x2048 | sequential | 18.3 fps | not measured | not measured |" in filled
+    blocks = "<!-- bench b.json gpu.json -->\n<!-- end -->\n<!-- paper gpu.json -->\n<!-- end -->\n"
+    filled = document.fill(blocks, tmp_path)
+    assert filled.count("`gpu.json`: not measured") == 2
+    assert "| 1250.0 | 1300.0 | 9.87 |" in filled
+    assert "| 1024x2048 | pipelined | 41.9 fps | not measured | not measured |" in filled
 
 
 def test_check_changes_nothing_and_fails_on_a_stale_figure(tmp_path: Path) -> None:
