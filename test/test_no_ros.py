@@ -68,8 +68,8 @@ for module in pkgutil.walk_packages(contextnet_ros.__path__, "contextnet_ros."):
         try:
             importlib.import_module(module.name)
         except ModuleNotFoundError as error:
-            # Optional, as the package's extra `fast`.
-            if error.name not in ("onnx", "onnxruntime"):
+            # Optional: the package's extra `fast`, and what a CUDA build of torch brings.
+            if error.name not in ("onnx", "onnxruntime", "triton"):
                 raise
         else:
             print(module.name)

@@ -54,6 +54,7 @@ PYTHON_KEYS = {
     "rosbags": None,
     "safetensors": None,
     "torch": None,
+    "triton": None,
 }
 
 
