@@ -17,7 +17,8 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from contextnet_ros.files import UserError, resource_dir
+from contextnet_ros.files import UserError
+from contextnet_ros.ros.dds_profiles import profile_variables
 
 # What each signal is given to work before the next, harsher one.
 _STOPPING_S = ((signal.SIGINT, 10.0), (signal.SIGTERM, 3.0), (signal.SIGKILL, 3.0))
@@ -223,8 +224,8 @@ def ending_signals_as_interrupt() -> Iterator[None]:
 def private_environment() -> dict[str, str]:
     """Environment for processes that meet each other over DDS and nobody else on the network.
 
-    A free ROS domain, this machine only, and the package's Fast DDS profile unless the user has
-    set one.
+    A free ROS domain, this machine only, and the package's profile of the middleware in use
+    unless the user has set one.
     """
     env = dict(os.environ)
     env["ROS_DOMAIN_ID"] = str(_free_domain())
@@ -235,10 +236,7 @@ def private_environment() -> dict[str, str]:
         env["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
     env.pop("ROS_STATIC_PEERS", None)
     env.pop("ROS_DISCOVERY_SERVER", None)
-    profile = str(resource_dir("config") / "dds" / "fastdds.xml")
-    for name in ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE"):
-        env.setdefault(name, profile)
-    return env
+    return {**env, **profile_variables("auto", env)}
 
 
 def _free_domain() -> int:

@@ -79,7 +79,7 @@ class Training:
             raise UserError(f"workers is {workers}; give 0 or more")
         self.table = recipe.table
         self.network_size = NetworkSize.parse(recipe.network_size)
-        self.state = load_checkpoint(folder, recipe)
+        state = load_checkpoint(folder, recipe)
         if start is None and recipe.init is not None:
             start = load_weights(model_path(recipe.init))
         teachers = Teachers(recipe.teacher, self.table, self.device)
@@ -109,8 +109,8 @@ class Training:
         self.step = 0
         self.best = -math.inf
         self.seconds = 0.0
-        if self.state is not None:
-            self._restore(self.state)
+        if state is not None:
+            self._restore(state)
         self.record = Record(folder, self.step, tensorboard and self.world.leads)
         self.sources = [ready(source) for source in sources]
         self.validation = [ready(source) for source in validation]

@@ -137,3 +137,11 @@ def test_an_ending_signal_runs_what_ctrl_c_runs(number: signal.Signals) -> None:
     with pytest.raises(KeyboardInterrupt), ending_signals_as_interrupt():
         signal.raise_signal(number)
     assert signal.getsignal(number) == before
+
+
+def test_processes_take_the_profile_of_the_middleware_in_use(monkeypatch) -> None:
+    monkeypatch.delenv("CYCLONEDDS_URI", raising=False)
+    monkeypatch.setenv("RMW_IMPLEMENTATION", "rmw_cyclonedds_cpp")
+    assert processes.private_environment()["CYCLONEDDS_URI"].endswith("cyclonedds.xml")
+    monkeypatch.setenv("CYCLONEDDS_URI", "file:///mine.xml")
+    assert processes.private_environment()["CYCLONEDDS_URI"] == "file:///mine.xml"
