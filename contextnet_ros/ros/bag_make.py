@@ -6,17 +6,18 @@
     contextnet-bag-make camvid:CamVid/val -o out/camvid --truth out/camvid_truth
     contextnet-bag-make cityscapes/ --split val -o out/cityscapes --truth out/cityscapes_truth
 
-SOURCE is the word `generated`, a folder of images, a video, a CamVid folder beside its labels (val
-and valannot), a Cityscapes tree (leftImg8bit, gtFine) or another bag. Header stamps begin at a
-fixed time and grow by 1 / rate; `frames.csv` in the bag (columns stamp_ns,name) says which frame
-stands behind which stamp, and --truth keeps the labels as PNG files by frame name beside
-`classes.json`, the table of their ids. The bag appears under its name when it is whole.
+SOURCE is the word `generated`, a folder of images with its subfolders, a video, a CamVid folder
+beside its labels (val and valannot), a Cityscapes tree (leftImg8bit, gtFine) or another bag. Header
+stamps begin at a fixed time and grow by 1 / rate; `frames.csv` in the bag (columns stamp_ns,name)
+says which frame stands behind which stamp, and --truth keeps the labels as PNG files by frame name
+beside `classes.json`, the table of their ids. The bag appears under its name when it is whole.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import re
 import sys
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -40,6 +41,8 @@ from contextnet_ros.tools.media import write_image
 CAMERA_TOPIC = "/camera/image_raw"
 FRAME_ID = "camera_optical_frame"
 CLASSES_FILE = "classes.json"
+
+_TOPIC = re.compile(r"(/[A-Za-z_]\w*)+", re.ASCII)
 
 # A round time in the past: the same source gives the same bag, byte for byte.
 FIRST_STAMP_NS = 1_500_000_000_000_000_000
@@ -160,6 +163,16 @@ def positive_int(text: str) -> int:
     return int(text)
 
 
+def topic_name(text: str) -> str:
+    """A full ROS topic name, with its leading slash; raises argparse.ArgumentTypeError."""
+    if not _TOPIC.fullmatch(text):
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no ROS topic: give letters, digits and _ between slashes, as "
+            f"{CAMERA_TOPIC}"
+        )
+    return text
+
+
 def _parser() -> argparse.ArgumentParser:
     about, _, rest = (__doc__ or "").partition("\n\n")
     default = BagFormat()
@@ -175,7 +188,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--storage", choices=sorted(STORAGES), default=default.storage, help="(%(default)s)")
     add("--compressed", choices=("jpeg", "png"), help="CompressedImage; raw images unless given")
     add("--rate", metavar="HZ", type=positive, default=default.rate_hz, help="(%(default)g)")
-    add("--topic", default=default.topic, help="topic to write (%(default)s)")
+    add("--topic", type=topic_name, default=default.topic, help="topic to write (%(default)s)")
     add("--from-topic", metavar="TOPIC", help="topic to read, of a bag with several cameras")
     add("--frame-id", default=default.frame_id, help="(%(default)s)")
     add("--encoding", choices=("bgr8", "rgb8"), default=default.encoding, help="(%(default)s)")

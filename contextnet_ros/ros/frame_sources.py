@@ -16,7 +16,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from contextnet_ros.files import UserError
+from contextnet_ros.files import UserError, list_files
 from contextnet_ros.labels import (
     CAMVID,
     CITYSCAPES,
@@ -154,7 +154,8 @@ def _resized(frame: Frame, size: tuple[int, int] | None) -> Frame:
     )
     label = frame.label
     if label is not None:
-        label = cv2.resize(label, (width, height), interpolation=cv2.INTER_NEAREST)
+        # The other INTER_NEAREST takes the pixel up to half a pixel beside the image's.
+        label = cv2.resize(label, (width, height), interpolation=cv2.INTER_NEAREST_EXACT)
     return Frame(frame.name, image, label)
 
 
@@ -166,21 +167,20 @@ def _natural_key(path: Path) -> list[tuple[int, str]]:
 _DIGITS = re.compile(r"(\d+)")
 
 
-def _images_in(folder: Path) -> list[Path]:
-    return sorted(
-        (p for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES), key=_natural_key
-    )
-
-
 def _image_files(path: Path) -> FrameSource:
-    files = [path] if path.is_file() else _images_in(path)
+    """An image, or all below a folder, named by their paths in it."""
+    folder = path.parent if path.is_file() else path
+    files = [path] if path.is_file() else list_files(path, IMAGE_SUFFIXES)
     if not files:
         raise UserError(f"{path}: no images in it; looked for {' '.join(IMAGE_SUFFIXES)}")
-    stems = Counter(file.stem for file in files)
+    places = [file.relative_to(folder) for file in sorted(files, key=_natural_key)]
+    stems = Counter(place.with_suffix("") for place in places)
 
     def read() -> Iterator[Frame]:
-        for file in files:
-            yield Frame(file.stem if stems[file.stem] == 1 else file.name, read_image(file), None)
+        for place in places:
+            stem = place.with_suffix("")
+            name = stem if stems[stem] == 1 else place
+            yield Frame(name.as_posix(), read_image(folder / place), None)
 
     return FrameSource(f"images of {path}", None, len(files), read)
 

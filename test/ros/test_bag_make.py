@@ -103,6 +103,24 @@ def test_files_of_one_stem_keep_their_names_apart(tmp_path: Path) -> None:
     assert frames_of(tmp_path / "bag")[0] == ["a.bmp", "a.png", "c"]
 
 
+def test_images_in_subfolders_are_named_by_their_paths(tmp_path: Path) -> None:
+    photos(tmp_path / "in", "b/1.png", "a/10.png", "a/2.png")
+    assert make(tmp_path / "in", "-o", tmp_path / "bag") == 0
+    assert frames_of(tmp_path / "bag")[0] == ["a/2", "a/10", "b/1"]
+
+
+@pytest.mark.parametrize("topic", ["bad topic!", "camera", "/camera//image", "/camera/", "/1st", ""])
+def test_what_is_no_topic_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], topic: str
+) -> None:
+    photos(tmp_path / "in", "a.png")
+    with pytest.raises(SystemExit) as ended:
+        make(tmp_path / "in", "-o", tmp_path / "bag", "--topic", topic)
+    assert ended.value.code == 2
+    assert repr(topic) in one_error_line(capsys)
+    assert not (tmp_path / "bag").exists()
+
+
 def test_generated_scenes_come_with_their_truth(tmp_path: Path) -> None:
     arguments = ("--size", "48x96", "--frames", 9, "--seed", 5, "--truth", tmp_path / "truth")
     assert make("generated", "-o", tmp_path / "bag", *arguments) == 0
