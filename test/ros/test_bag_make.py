@@ -109,7 +109,9 @@ def test_images_in_subfolders_are_named_by_their_paths(tmp_path: Path) -> None:
     assert frames_of(tmp_path / "bag")[0] == ["a/2", "a/10", "b/1"]
 
 
-@pytest.mark.parametrize("topic", ["bad topic!", "camera", "/camera//image", "/camera/", "/1st", ""])
+@pytest.mark.parametrize(
+    "topic", ["bad topic!", "camera", "/camera//image", "/camera/", "/1st", ""]
+)
 def test_what_is_no_topic_is_refused(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], topic: str
 ) -> None:
