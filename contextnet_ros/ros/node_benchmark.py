@@ -5,7 +5,8 @@
 
 `overhead`: segment_node with a network that takes no time against a bare rclpy relay, in turns in
 one run. `held`: 30 Hz with a network that sleeps 10 ms. `reliable`: the same with a reliable
-subscription. `cameras`: frames that come in turn from three cameras against those of one. Frames
+subscription. `cameras`: frames that come in turn from three cameras against those of one. `batch`:
+the network on three cameras' frames at once against one after another, as the node has them. Frames
 are 1024 x 2048 unless --size says otherwise.
 """
 
@@ -25,6 +26,7 @@ import numpy as np
 from contextnet_ros.files import run_command
 from contextnet_ros.provenance import provenance
 from contextnet_ros.ros.bag_make import CAMERA_TOPIC, BagFormat, make_bag, positive, positive_int
+from contextnet_ros.ros.camera_batch import batched_ratio, frame_ms
 from contextnet_ros.ros.checks import Check, tell, write_checks
 from contextnet_ros.ros.frame_fates import latency
 from contextnet_ros.ros.frame_sources import Frame, FrameSource
@@ -41,6 +43,7 @@ _OVERHEAD_HZ = 10.0
 _HELD_HZ = 30.0
 _SLEEP_MS = 10.0
 _CAMERAS = ("front", "left", "right")
+_BATCH_TURNS = 5
 
 _RELIABLE = {f"qos_overrides.{CAMERA_TOPIC}.subscription.reliability": "reliable"}
 
@@ -207,7 +210,21 @@ def cameras(rig: Rig) -> tuple[list[Check], dict[str, Any]]:
     return [check], {name: [cost.to_dict() for cost in each] for name, each in costs.items()}
 
 
-PARTS = {"overhead": overhead, "held": held, "reliable": reliable, "cameras": cameras}
+def batch(rig: Rig) -> tuple[list[Check], dict[str, Any]]:
+    """Time a frame of the network with three cameras' frames in one batch, of one at a time."""
+    tell("batch: three frames at once and one after another")
+    took = frame_ms(len(_CAMERAS), *rig.size, _BATCH_TURNS * rig.rounds)
+    what = "network's time per frame in a batch of three, of one alone (the node's way)"
+    return [Check(what, batched_ratio(took), ">=", 1.0, "x")], {"frame_ms": took}
+
+
+PARTS = {
+    "overhead": overhead,
+    "held": held,
+    "reliable": reliable,
+    "cameras": cameras,
+    "batch": batch,
+}
 
 
 def _run(options: argparse.Namespace) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 pytest.importorskip("rclpy", reason="rclpy is not installed: the benchmarks need ROS 2")
@@ -50,6 +51,17 @@ def test_three_cameras_are_played_in_turn_and_all_their_frames_counted(tmp_path:
     # Whichever were lost on the way, more than one camera's frames were answered.
     stamps = sorted(cost.run.sent)
     assert len({stamps.index(stamp) % 3 for stamp in cost.run.labels}) > 1
+
+
+def test_a_batch_of_cameras_is_measured_beside_one_frame_at_a_time(tmp_path: Path) -> None:
+    arguments = ["--only", "batch", "--size", "96x160", "--rounds", "1"]
+    assert node_benchmark.main([*arguments, "--json", str(tmp_path / "b.json")]) == 0
+    result = json.loads((tmp_path / "b.json").read_text())
+    took = result["batch"]["frame_ms"]
+    assert len(took["batched"]) == len(took["interleaved"]) > 1
+    assert min(took["batched"] + took["interleaved"]) > 0
+    (check,) = result["checks"]
+    assert check["measured"] == np.median(took["batched"]) / np.median(took["interleaved"])
 
 
 def test_a_soak_tells_of_memory_from_its_start_to_its_end(tmp_path: Path, weights: Path) -> None:
