@@ -69,6 +69,7 @@ class NewestFrame(Generic[Frame]):
         self._idle = threading.Condition(self._lock)
         self._waiting: Frame | None = None
         self._in_hand = False
+        self._at_work = False
         self._received = self._superseded = self._bad = self._published = self._not_taken = 0
         self._bad_reasons: dict[str, int] = {}
         self._last_bad = ""
@@ -98,14 +99,15 @@ class NewestFrame(Generic[Frame]):
             return self._waiting is not None
 
     def wait_idle(self, timeout_s: float) -> bool:
-        """Whether within this time nothing is pending, neither waiting nor in hand."""
+        """Whether within this time no frame waits and none is worked on."""
         with self._idle:
             return self._idle.wait_for(
-                lambda: self._waiting is None and not self._in_hand, timeout_s
+                lambda: self._waiting is None and not self._at_work, timeout_s
             )
 
     def take(self) -> Frame | None:
-        """The waiting frame, now in hand until `finish_*` is called; None if none waits.
+        """The waiting frame, now in hand until `finish_*` is called and worked on until `done` is;
+        None if none waits.
 
         Raises RuntimeError while the last one is still in hand.
         """
@@ -113,14 +115,20 @@ class NewestFrame(Generic[Frame]):
             if self._in_hand:
                 raise RuntimeError("the last frame taken has not met its fate yet")
             frame, self._waiting = self._waiting, None
-            self._in_hand = frame is not None
+            self._in_hand = self._at_work = frame is not None
             return frame
 
     def finish_published(self) -> None:
-        """The frame in hand has been answered."""
+        """The frame in hand has been answered, by its label: other outputs may follow."""
         with self._lock:
             self._put_down()
             self._published += 1
+
+    def done(self) -> None:
+        """Nothing more comes of the frame that was taken last."""
+        with self._lock:
+            self._at_work = False
+            self._idle.notify_all()
 
     def finish_bad(self, reason: str, detail: str) -> None:
         """The frame in hand could not be answered."""
@@ -146,7 +154,6 @@ class NewestFrame(Generic[Frame]):
         if not self._in_hand:
             raise RuntimeError("no frame is in hand")
         self._in_hand = False
-        self._idle.notify_all()
 
     def _count_bad(self, reason: str, detail: str) -> None:
         self._bad += 1

@@ -67,7 +67,10 @@ class Worker:
             arrival = camera.newest.take()
             if arrival is not None:
                 camera.pace.taken(now_s, settings.max_rate_hz)
-                self._segment(camera, arrival, settings)
+                try:
+                    self._segment(camera, arrival, settings)
+                finally:
+                    camera.newest.done()
         return None
 
     def _due_in_s(self, camera: Camera, now_s: float, settings: Settings) -> float | None:

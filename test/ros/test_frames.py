@@ -149,7 +149,7 @@ def test_gaps_are_counted_per_publisher_and_a_restart_is_none():
     assert [gaps.missing_before(*one) for one in seen] == [0, 0, 0, 2, 2, 0, 0]
 
 
-def test_it_is_idle_only_when_nothing_waits_and_nothing_is_in_hand():
+def test_it_is_idle_only_when_nothing_waits_and_nothing_is_worked_on():
     newest = NewestFrame(lambda: None)
     assert newest.wait_idle(0)
     newest.receive("a")
@@ -158,7 +158,10 @@ def test_it_is_idle_only_when_nothing_waits_and_nothing_is_in_hand():
     newest.take()
     assert not newest.waits()
     assert not newest.wait_idle(0)
-    finisher = threading.Timer(0.05, newest.finish_published)
+    newest.finish_published()
+    assert newest.counts().pending == 0
+    assert not newest.wait_idle(0)
+    finisher = threading.Timer(0.05, newest.done)
     finisher.start()
     assert newest.wait_idle(60)
     finisher.join()

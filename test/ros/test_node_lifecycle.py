@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import time
 import weakref
 from types import SimpleNamespace
 
@@ -13,11 +14,12 @@ pytest.importorskip("rclpy", reason="rclpy is not installed: the node's tests ne
 
 from ros_harness import TIMEOUT_S, street, to_array
 from rosgraph_msgs.msg import Clock
-from sensor_msgs.msg import Image
+from sensor_msgs.msg import CompressedImage, Image
 from stand_in import StandIn
 
 from contextnet_ros.files import UserError
-from contextnet_ros.ros import compat
+from contextnet_ros.ros import camera, compat
+from contextnet_ros.ros.camera import jpeg
 
 pytestmark = pytest.mark.ros
 
@@ -106,37 +108,63 @@ def test_what_fails_to_load_at_the_start_ends_it(loader, serve_node):
 def test_deactivated_under_load_it_answers_what_came_and_then_nothing(stand_in, serve_node):
     served = serve_node(stand_in)
     peer = served.peer
-    (camera,) = served.node.cameras
+    (only,) = served.node.cameras
     for _ in range(3):
         stand_in.may_go_on.clear()
-        while camera.newest.counts().pending < 2:
+        while only.newest.counts().pending < 2:
             peer.send(peer.message(street(16, 24)))
             peer.spin_for(0.01)
         stand_in.may_go_on.set()
         assert peer.change_state("deactivate")
-        counts = camera.newest.counts()
+        counts = only.newest.counts()
         assert counts.pending == 0
         assert counts.received == counts.superseded + counts.published
         for _ in range(5):
             peer.send(peer.message(street(16, 24)))
             peer.spin_for(0.01)
-        assert camera.newest.counts() == counts
+        assert only.newest.counts() == counts
         assert peer.change_state("activate")
         peer.wait_for_node()
         assert peer.ask(peer.message(street(16, 24), frame_id="active again"))
     # The 15 that nobody listened to are not among them.
-    assert camera.newest.counts().not_taken < 5
+    assert only.newest.counts().not_taken < 5
+
+
+@pytest.mark.parametrize("transition", ["shutdown", "deactivate"])
+def test_what_is_watched_of_the_last_frame_still_comes_when_it_ends(
+    stand_in, serve_node, monkeypatch, transition
+):
+    served = serve_node(stand_in)
+    peer = served.peer
+    watched = [
+        peer.collect(Image, "/segmenter/overlay"),
+        peer.collect(CompressedImage, "/segmenter/overlay/compressed"),
+    ]
+
+    def slow_jpeg(*arguments):
+        # The label is out by now; the transition comes in between.
+        time.sleep(0.5)
+        return jpeg(*arguments)
+
+    monkeypatch.setattr(camera, "jpeg", slow_jpeg)
+    assert peer.ask(peer.message(street(16, 24)))
+    assert peer.change_state(transition)
+    if transition == "deactivate":
+        assert peer.change_state("cleanup")
+    peer.spin_until(lambda: all(watched))
+    served.end()
+    assert served.failure is None
 
 
 def test_the_rate_limit_does_not_hold_up_a_deactivation(stand_in, serve_node):
     served = serve_node(stand_in, max_rate_hz=0.001)
     peer = served.peer
-    (camera,) = served.node.cameras
-    while camera.newest.counts().pending == 0:
+    (only,) = served.node.cameras
+    while only.newest.counts().pending == 0:
         peer.send(peer.message(street(16, 24)))
         peer.spin_for(0.05)
     assert peer.change_state("deactivate")
-    assert camera.newest.counts().pending == 0
+    assert only.newest.counts().pending == 0
 
 
 def test_without_matched_events_readers_and_publishers_are_asked_for(
