@@ -109,7 +109,7 @@ class BagReader:
             return next(iter(topics))
         # Recorders often keep a camera both raw and compressed: that is one camera.
         raw = [name for name, kind in topics.items() if kind == IMAGE]
-        if len(raw) == 1 and all(name.startswith(raw[0]) for name in topics):
+        if len(raw) == 1 and all(f"{name}/".startswith(f"{raw[0]}/") for name in topics):
             return raw[0]
         if not topics:
             raise UserError(f"{self.path}: no image topic in it; record a camera's topic")

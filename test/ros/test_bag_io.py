@@ -187,6 +187,15 @@ def test_a_camera_recorded_raw_and_compressed_is_one(tmp_path: Path) -> None:
         assert bag.camera_topic() == "/a"
 
 
+def test_a_camera_whose_name_goes_on_is_another_one(tmp_path: Path) -> None:
+    rear = ("/camera_rear/compressed", COMPRESSED_IMAGE)
+    path = two_topics(tmp_path / "bag", ("/camera", IMAGE), rear)
+    with BagReader(path) as bag:
+        with pytest.raises(UserError, match="--topic: /camera, /camera_rear/compressed"):
+            bag.camera_topic()
+        assert bag.camera_topic("/camera") == "/camera"
+
+
 def test_a_bag_without_images_is_refused(tmp_path: Path) -> None:
     path = two_topics(tmp_path / "bag", ("/imu", "std_msgs/msg/Header"))
     with BagReader(path) as bag, pytest.raises(UserError, match="no image topic"):
