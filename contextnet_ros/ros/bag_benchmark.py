@@ -150,13 +150,14 @@ def run_benchmark(options: argparse.Namespace) -> int:
 
 
 def _write(options: argparse.Namespace, report: dict[str, Any], measured: Measured) -> None:
-    print(build_table(report))
     if options.json is not None:
         with atomic_write(options.json) as temporary:
             temporary.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
     if options.html is not None:
         with atomic_write(options.html) as temporary:
             temporary.write_text(build_page(report, measured), encoding="utf-8")
+    # Last, so that a closed pipe costs no file.
+    print(build_table(report))
 
 
 def _rates(text: str) -> tuple[float, ...]:

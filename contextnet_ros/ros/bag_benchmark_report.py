@@ -232,10 +232,13 @@ def _score_lines(score: dict[str, Any] | None) -> list[str]:
     if score is None:
         return []
     miou, category = score["miou_percent"], score.get("category_miou_percent")
+    # A play of fewer than two labels has no rate.
+    fps = score["fps"]
+    rate = "labels/s not measured" if fps is None else f"at {fps:.1f} labels/s"
     lines = [
         f"score   mIoU {'-' if miou is None else f'{miou:.1f} %'} in {len(score['iou_percent'])} "
         f"{score['classes']} classes, over {score['frames']} published labels of "
-        f"{score['frames_with_truth']} frames with truth, at {score['fps']:.1f} labels/s"
+        f"{score['frames_with_truth']} frames with truth, {rate}"
     ]
     if category is not None:
         lines.append(f"        category mIoU {category:.1f} %")

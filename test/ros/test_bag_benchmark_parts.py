@@ -12,6 +12,7 @@ from dataclasses import replace
 from html.parser import HTMLParser
 from itertools import pairwise
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -19,7 +20,7 @@ import pytest
 from contextnet_ros.files import UserError
 from contextnet_ros.labels import CAMVID, CITYSCAPES
 from contextnet_ros.network import WeightHeader
-from contextnet_ros.ros import process_use
+from contextnet_ros.ros import bag_benchmark, process_use
 from contextnet_ros.ros.bag_benchmark_asserts import parse_assertion
 from contextnet_ros.ros.bag_benchmark_charts import Mark, histogram, ticks
 from contextnet_ros.ros.bag_benchmark_input import read_input
@@ -347,6 +348,27 @@ def test_the_page_of_a_run_without_any_label_is_whole(street_bag: Path) -> None:
     report, measured = benchmark(street_bag, [nothing])
     assert Page(build_page(report, measured)).open == []
     assert report["measurements"][0]["fps"] is None
+
+
+def test_a_score_beside_a_single_label_is_told_and_written(
+    street_bag: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    single = replayed(count=1)
+    fps = own_metrics([single])["fps"]
+    assert fps is None
+    score = {
+        "classes": "camvid", "frames": 1, "frames_with_truth": 1, "fps": fps,
+        "miou_percent": None, "iou_percent": dict.fromkeys(CAMVID.names),
+    }  # fmt: skip
+    report, measured = benchmark(street_bag, [single], score=score)
+    assert "1 frames with truth, labels/s not measured" in build_table(report)
+    # Whatever becomes of the table, the files are there.
+    monkeypatch.setattr(bag_benchmark, "build_table", Mock(side_effect=BrokenPipeError))
+    options = argparse.Namespace(json=tmp_path / "r.json", html=tmp_path / "r.html")
+    with pytest.raises(BrokenPipeError):
+        bag_benchmark._write(options, report, measured)
+    assert json.loads(options.json.read_text())["score"]["fps"] is None
+    assert options.html.read_text().startswith("<!doctype html>")
 
 
 def test_a_histogram_holds_every_frame() -> None:
