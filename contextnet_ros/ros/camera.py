@@ -61,9 +61,11 @@ class Camera:
         self.transport = TRANSPORTS[transport]
         self._node = node
         self._prefix = f"~/{name}/" if name else "~/"
-        resolved = node.resolve_topic_name(f"{name}/image" if name else "image")
-        # Beside the topic that `image` was mapped to, as image_transport has it.
-        self.topic = f"{resolved}/compressed" if transport == "compressed" else resolved
+        self._asked = f"{name}/image" if name else "image"
+        if transport == "compressed":
+            # Beside the topic that `image` was mapped to, as image_transport has it.
+            self._asked = f"{node.resolve_topic_name(self._asked)}/compressed"
+        self.topic = node.resolve_topic_name(self._asked)
         self._gaps = SequenceGaps()
         self._explained: set[str] = set()
         self._outputs: dict[str, _Output] = {}
@@ -99,7 +101,8 @@ class Camera:
             self._subscription = qos.create(
                 self._node.create_subscription,
                 self.transport.message_type,
-                self.topic,
+                # rclpy maps it: one that was mapped already could be mapped again.
+                self._asked,
                 compat.image_callback(self._on_message),
                 qos.sensor_data(),
                 event_callbacks=self._publishers.subscription_events(),
@@ -136,14 +139,17 @@ class Camera:
         return found
 
     def _count_publishers(self) -> int:
-        return int(self._node.count_publishers(self.topic))
+        name = qos.type_name(self.transport.message_type)
+        return qos.fitting_publishers(self._node, self.topic, name, self._subscription.qos_profile)
 
     # Frames.
 
     def _on_message(self, message: Any, info: dict[str, Any]) -> None:
         arrival = Arrival(message, time.monotonic())
         self.silence.broken(arrival.monotonic_s)
-        publication = compat.publication(info, self.publishers())
+        publication = compat.publication(info, self.publishers)
+        if publication is None:
+            self._gaps.forget()
         not_taken = self._gaps.missing_before(*publication) if publication else 0
         self._explain_conversion(message)
         try:

@@ -35,10 +35,10 @@ def image_callback(receive: Callable[[Any, dict[str, Any]], None]) -> Callable[.
     return without_info
 
 
-def publication(info: dict[str, Any], publishers: int) -> tuple[Hashable, int] | None:
+def publication(info: dict[str, Any], publishers: Callable[[], int]) -> tuple[Hashable, int] | None:
     """Publisher and sequence number of a message; None where they can't be told.
 
-    Jazzy gives the number but not whose it is, which is enough while there is one publisher.
+    Jazzy gives the number but not whose it is, which is enough while `publishers` counts one.
     """
     number = info.get("publication_sequence_number")
     if number is None:
@@ -46,7 +46,7 @@ def publication(info: dict[str, Any], publishers: int) -> tuple[Hashable, int] |
     gid = info.get("publisher_gid")
     if gid:
         return bytes(gid["data"]), number
-    return ("the only one", number) if publishers == 1 else None
+    return ("the only one", number) if publishers() == 1 else None
 
 
 def no_events() -> PublisherEventCallbacks:

@@ -134,7 +134,8 @@ def summed_status(
 def model_status(
     node_name: str, model: str, state: str, segmenter: Any = None, failure: str = ""
 ) -> DiagnosticStatus:
-    """The status `NODE: model` of a loaded Segmenter, or of none; `failure` is the device's."""
+    """The status `NODE: model` of a loaded Segmenter, or of none; `failure` is what the device or
+    a transition of the lifecycle did."""
     values = {"model": model, "state": state}
     message = f"{state}, no network is loaded"
     if segmenter is not None:

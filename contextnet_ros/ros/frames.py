@@ -176,6 +176,10 @@ class SequenceGaps:
         self._last[publisher] = number
         return 0 if last is None else max(0, number - last - 1)
 
+    def forget(self) -> None:
+        """A message came that can't be told to be of any publisher: what it skipped is unknown."""
+        self._last.clear()
+
 
 class Pace:
     """When the next frame may be taken so that a rate is held on average."""

@@ -43,6 +43,7 @@ class SegmentNode:
         self._enabled = True
         self._class_topics: ClassTopics | None = None
         self._step_failure: Exception | None = None
+        self._last_failure = ""
         self._starting = False
         self._receiving_failed: BaseException | None = None
         self._ended = Future()
@@ -105,6 +106,7 @@ class SegmentNode:
 
     def configure(self) -> None:
         """Load the network, warm it up and offer its outputs."""
+        self._last_failure = ""
         segmenter = self._load()
         if self._stop.requested:
             return
@@ -126,6 +128,7 @@ class SegmentNode:
     def activate(self) -> None:
         """Receive frames, unless the node is disabled."""
         self._state = "active"
+        self._last_failure = ""
         try:
             self._open_inputs()
         except Exception:
@@ -157,7 +160,8 @@ class SegmentNode:
             self._step_failure = error
             return
         cause = str(error) if isinstance(error, UserError) else repr(error)
-        self._node.get_logger().error(f"{transition} failed: {' '.join(cause.split())}")
+        self._last_failure = f"{transition} failed: {' '.join(cause.split())}"
+        self._node.get_logger().error(self._last_failure)
 
     def _load(self) -> Segmenter:
         values = parameters.values(self._node)
@@ -248,7 +252,8 @@ class SegmentNode:
             idle = "disabled by ~/enable"
         live = self._worker.live
         segmenter = None if live is None else live.segmenter
-        return Condition(self._state, idle, segmenter, self._worker.device_failure)
+        failure = self._worker.device_failure or self._last_failure
+        return Condition(self._state, idle, segmenter, failure)
 
     def _follow_settings(self) -> None:
         if self._class_topics is not None:

@@ -25,6 +25,9 @@ _OVERRIDABLE = (
     QoSPolicyKind.DEPTH,
     QoSPolicyKind.RELIABILITY,
     QoSPolicyKind.DURABILITY,
+    QoSPolicyKind.DEADLINE,
+    QoSPolicyKind.LIVELINESS,
+    QoSPolicyKind.LIVELINESS_LEASE_DURATION,
 )
 
 
@@ -112,6 +115,14 @@ def publisher_faults(node: Node, topic: str, message_type: str, requested: QoSPr
                 f"set qos_overrides.{topic}.subscription to what is offered"
             )
     return found
+
+
+def fitting_publishers(node: Node, topic: str, message_type: str, requested: QoSProfile) -> int:
+    """How many publishers of a topic can reach this node's subscription."""
+    return sum(
+        info.topic_type == message_type and not differences(info.qos_profile, requested)
+        for info in node.get_publishers_info_by_topic(topic)
+    )
 
 
 def subscriber_faults(node: Node, topic: str, offered: QoSProfile) -> list[str]:

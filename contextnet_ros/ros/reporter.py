@@ -23,7 +23,8 @@ REPORT_PERIOD_S = 1.0
 
 @dataclass(frozen=True)
 class Condition:
-    """What the node is doing: `idle` says why it takes no frames, `failure` what the device did."""
+    """What the node is doing: `idle` says why it takes no frames, `failure` what the device or a
+    transition did."""
 
     state: str
     idle: str

@@ -4,9 +4,12 @@ segment_node --ros-args -r image:=/camera/image_raw
 segment_node --ros-args -r image:=/camera/image_raw -p model:=default -p device:=auto
 segment_node --ros-args --params-file segment.yaml
 
-Subscribes to `image`; publishes `~/label` (mono8, one class id a pixel), `~/overlay` (bgr8, while
-somebody subscribes) and `/diagnostics`. Parameters: `ros2 param describe /segmenter NAME`.
-Ctrl-C ends it after the frame in hand.
+Subscribes to `image`, or with image_transport:=compressed to `image/compressed`. Publishes
+`~/label` (mono8, one class id a pixel); while somebody subscribes `~/overlay` (bgr8),
+`~/overlay/compressed` (JPEG) and `~/confidence` (mono8); the class table on `~/classes` and
+`~/label_info`; `/diagnostics`. `~/enable` pauses it; it is a lifecycle node, which starts by itself
+unless autostart:=false. Parameters: `ros2 param describe /segmenter NAME`. Ctrl-C ends it after the
+frame in hand.
 """
 
 from __future__ import annotations

@@ -149,6 +149,15 @@ def test_gaps_are_counted_per_publisher_and_a_restart_is_none():
     assert [gaps.missing_before(*one) for one in seen] == [0, 0, 0, 2, 2, 0, 0]
 
 
+def test_numbers_from_before_a_message_of_unknown_origin_tell_no_gap():
+    gaps = SequenceGaps()
+    assert gaps.missing_before("the only one", 11) == 0
+    # Two publishers, whose numbers can't be told apart.
+    gaps.forget()
+    assert gaps.missing_before("the only one", 311) == 0
+    assert gaps.missing_before("the only one", 313) == 1
+
+
 def test_it_is_idle_only_when_nothing_waits_and_nothing_is_worked_on():
     newest = NewestFrame(lambda: None)
     assert newest.wait_idle(0)

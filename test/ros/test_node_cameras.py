@@ -71,6 +71,27 @@ def test_several_cameras_share_one_network_and_none_starves(stand_in, serve_node
     assert each[0]["superseded"] > 10
 
 
+def test_topics_are_mapped_once_also_where_two_cameras_change_places(stand_in, serve_node):
+    swapped = ("-r", "left/image:=/right/image", "-r", "right/image:=/left/image")
+    served = serve_node(stand_in, *swapped, waits=False, cameras="[left, right]")
+    peer = served.peer
+    assert [camera.topic for camera in served.node.cameras] == ["/right/image", "/left/image"]
+    for name, other in (("left", "right"), ("right", "left")):
+        labels = peer.collect(Image, f"/segmenter/{name}/label")
+        camera = peer.node.create_publisher(Image, f"/{other}/image", 5)
+        peer.spin_until(lambda camera=camera: camera.get_subscription_count() > 0)
+        frame = peer.message(street(16, 24), frame_id=f"seen as {name}")
+        camera.publish(frame)
+        peer.spin_until(lambda labels=labels: bool(labels))
+        assert labels[0].header == frame.header
+
+
+def test_a_deadline_that_is_not_offered_is_named_and_can_be_given_up(stand_in, serve_node):
+    override = "qos_overrides./image.subscription.deadline:=50000000"
+    peer = serve_node(stand_in, "-p", override, waits=False).peer
+    peer.wait_for_status("segmenter: frames", "deadline: offered inf s, requested 0.05 s")
+
+
 def test_compressed_input_is_answered_and_what_is_cut_off_is_counted(stand_in, serve_node):
     served = serve_node(
         stand_in,

@@ -12,6 +12,7 @@ import pytest
 
 pytest.importorskip("rclpy", reason="rclpy is not installed: the node's tests need ROS 2")
 
+from diagnostic_msgs.msg import DiagnosticStatus
 from ros_harness import TIMEOUT_S, street, to_array
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CompressedImage, Image
@@ -92,10 +93,13 @@ def test_what_fails_to_load_leaves_it_unconfigured_and_may_be_tried_again(loader
     loader.fail_next = UserError("no such file: give its path")
     assert not peer.change_state("configure")
     assert peer.state() == "unconfigured"
+    status = peer.wait_for_status("segmenter: model", "configure failed: no such file")
+    assert status.level == DiagnosticStatus.ERROR
     loader.fail_next = ValueError("a mistake of ours")
     assert not peer.change_state("configure")
     assert peer.change_state("configure")
     assert peer.state() == "inactive"
+    assert peer.wait_for_status("segmenter: model", "a stand-in").level == DiagnosticStatus.OK
 
 
 def test_what_fails_to_load_at_the_start_ends_it(loader, serve_node):
@@ -180,6 +184,9 @@ def test_without_matched_events_readers_and_publishers_are_asked_for(
     peer.ask(peer.message(street(16, 24)))
     assert stand_in.asked[-1] == ("label",)
     assert peer.wait_for_counts(lambda _: True)["publishers"] == 1
+    peer.close_camera()
+    peer.node.create_publisher(CompressedImage, "/image", 1)
+    peer.wait_for_counts(lambda counts: counts["publishers"] == 0)
 
 
 def test_simulated_time_standing_still_or_running_stamps_are_measured_by_it(stand_in, serve_node):

@@ -92,12 +92,15 @@ def test_parameters_and_readers_change_under_load_and_labels_go_on(road, expecte
     peer.spin_until(lambda: (to_array(peer.labels[-1]) == 255).mean() > 0.9)
     assert peer.set_parameters(min_confidence=0.0)[0].successful
 
-    others = [Peer(road.domain), Peer(road.domain)]
+    first, second = others = [Peer(road.domain), Peer(road.domain)]
     for other in others:
         other.watch_overlay(True)
         other.spin_until(lambda other=other: len(other.overlays) > 3)
-    for other in others:
-        other.close()
+    first.close()
+    second.overlays.clear()
+    second.spin_until(lambda: len(second.overlays) > 3)
+    assert peer.node.count_publishers("/segmenter/overlay") == 1
+    second.close()
     road.labels(3)
 
 

@@ -78,6 +78,14 @@ def test_a_publisher_that_does_not_fit_is_named_with_both_policies_and_the_remed
     assert qos.publisher_faults(graph, "/image", qos.type_name(Image), qos.sensor_data()) == []
 
 
+def test_only_publishers_of_the_type_and_with_qos_that_fits_are_counted():
+    kind = qos.type_name(Image)
+    graph = Graph(kind, qos.sensor_data())
+    assert qos.fitting_publishers(graph, "/image", kind, qos.sensor_data()) == 1
+    assert qos.fitting_publishers(graph, "/image", kind, QoSProfile(depth=1)) == 0
+    assert qos.fitting_publishers(graph, "/image", "other/msg/Kind", qos.sensor_data()) == 0
+
+
 def test_a_publisher_of_another_type_is_named():
     graph = Graph(qos.type_name(CompressedImage), qos.sensor_data())
     (line,) = qos.publisher_faults(graph, "/image", qos.type_name(Image), qos.sensor_data())
