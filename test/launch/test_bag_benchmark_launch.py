@@ -1,11 +1,16 @@
-"""`bag_benchmark.launch.py` with a stand-in for the command: arguments in, exit code out."""
+"""`bag_benchmark.launch.py` with a stand-in for the command: arguments in, exit code out;
+and once for real."""
 
 from __future__ import annotations
+
+import json
 
 import launch_harness
 import launch_pytest
 import pytest
 from launch import LaunchDescription
+
+from contextnet_ros.ros import bag_make
 
 pytestmark = pytest.mark.ros
 COMMAND = 'printf "%s\\n" "$@" > "$COMMAND_WROTE"; exit "${COMMAND_EXITS:-0}"'
@@ -55,3 +60,18 @@ def test_a_launch_without_a_bag_is_refused(wrote):
     assert ended.returncode == 1
     assert "bag" in ended.stdout
     assert not wrote.exists()
+
+
+def test_a_bag_is_played_through_the_node_and_reported_on(tmp_path):
+    bag, report = tmp_path / "bag", tmp_path / "report.json"
+    assert bag_make.main(["generated", "-o", str(bag), "--frames", "4", "--size", "96x160"]) == 0
+    ended = launch_harness.launch(
+        "bag_benchmark.launch.py",
+        f"bag:={bag}",
+        "model:=generated-cn14",
+        "hz:=5",
+        f"options:=--json {report}",
+    )
+    assert ended.returncode == 0, ended.stdout
+    frames = json.loads(report.read_text())["frames"]
+    assert frames["in_bag"] == frames["sent"] == 4
