@@ -41,7 +41,7 @@ from contextnet_ros.ros.checks import Check, write_checks
 from contextnet_ros.ros.frame_fates import FrameFates
 from contextnet_ros.ros.frame_sources import generated_source
 from contextnet_ros.ros.replay import Replayed
-from contextnet_ros.ros.soak import device_growth_percent, growth_percent
+from contextnet_ros.ros.soak import device_growth_percent, growth_percent, memory_checks
 
 MS = 1_000_000
 
@@ -426,6 +426,12 @@ def test_growth_of_memory_is_seen_from_the_reference_on_and_not_before() -> None
         100 * (160 / 105 - 1)
     )
     assert device_growth_percent([], 1 / 12) is None
+
+
+def test_memory_that_shrinks_misses_the_aim_as_memory_that_grows_does() -> None:
+    checks = memory_checks({"resident": -3.0, "device": 3.0, "other": -1.0, "no": None}, "so far")
+    assert [check.reached for check in checks] == [False, False, True, None]
+    assert str(checks[0]).startswith("change of resident memory at the end so far: 3 %")
 
 
 def test_checks_are_told_and_written_whatever_they_found(tmp_path: Path, capsys) -> None:
