@@ -36,8 +36,9 @@ setup(
         "torch>=2.4",
         "tqdm",
     ],
-    # Several times the speed on a CPU, and contextnet-export.
-    extras_require={"fast": ["onnx>=1.12", "onnxruntime>=1.12"]},
+    # `fast`: several times the speed on a CPU, and contextnet-export.
+    # `test` tells colcon that pytest runs the tests: without it `colcon test` runs none.
+    extras_require={"fast": ["onnx>=1.12", "onnxruntime>=1.12"], "test": ["pytest>=6.2.5"]},
     data_files=[
         ("share/ament_index/resource_index/packages", [f"resource/{PACKAGE}"]),
         (f"share/{PACKAGE}", ["package.xml"]),

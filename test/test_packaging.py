@@ -11,6 +11,8 @@ import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.version import Version
 
 from contextnet_ros.files import resource_dir
 from contextnet_ros.inference import list_models
@@ -57,6 +59,9 @@ PYTHON_KEYS = {
     "triton": None,
 }
 
+# The last releases with a build for Python 3.10.
+NEWEST_ON_3_10 = {"hypothesis": "6.168.5", "onnxruntime": "1.23.2", "triton": "3.8.0"}
+
 
 def files_below(folder: Path) -> set[Path]:
     paths = (p for p in folder.rglob("*") if p.is_file() and "__pycache__" not in p.parts)
@@ -85,6 +90,45 @@ def test_package_xml_names_every_dependency_that_has_a_rosdep_key() -> None:
     assert named - needed == {"lifecycle_msgs", "ros2launch", "rviz2"}
 
 
+def pins_on(python: str) -> list[Requirement]:
+    """What `make test` pins under this Python on Linux, torch excepted."""
+    system = {"platform_system": "Linux", "platform_machine": "x86_64"}
+    environment = {**system, "python_version": python, "python_full_version": f"{python}.12"}
+    lines = []
+    for name in ("requirements.txt", "requirements-dev.txt"):
+        lines += (ROOT / name).read_text().splitlines()
+    pins = [Requirement(line) for line in lines if line and not line.startswith("#")]
+    return [pin for pin in pins if pin.marker is None or pin.marker.evaluate(environment)]
+
+
+def test_every_python_that_make_takes_gets_one_version_of_each_package() -> None:
+    named = {pin.name for pin in pins_on("3.11")}
+    for python in ("3.10", "3.11", "3.12", "3.13"):
+        pins = pins_on(python)
+        assert sorted(pin.name for pin in pins) == sorted(named), python
+        assert all(str(pin.specifier).startswith("==") for pin in pins), python
+
+
+def test_pins_for_python_3_10_exist_there() -> None:
+    pinned = {pin.name: str(pin.specifier).removeprefix("==") for pin in pins_on("3.10")}
+    for name, newest in NEWEST_ON_3_10.items():
+        assert Version(pinned[name]) <= Version(newest), name
+
+
+def test_colcon_finds_that_pytest_runs_the_tests() -> None:
+    """`colcon test` runs none where no extra named test, tests or testing has pytest."""
+    (extras,) = (
+        ast.literal_eval(node.value)
+        for node in ast.walk(ast.parse((ROOT / "setup.py").read_text()))
+        if isinstance(node, ast.keyword) and node.arg == "extras_require"
+    )
+    assert "pytest" in {Requirement(line).name for line in extras["test"]}
+    package = ElementTree.parse(ROOT / "package.xml").getroot()
+    named = {e.text for e in package.iter("test_depend")}
+    # pyproject.toml sets a timeout, which needs the plugin.
+    assert {"launch_pytest", "python3-pytest", "python3-pytest-timeout"} <= named
+
+
 def test_this_installation_finds_models_and_config() -> None:
     """`make` installs with `pip install -e .`."""
     assert (resource_dir("config") / "segment.yaml").is_file()
@@ -102,7 +146,10 @@ def test_pip_install_finds_models_and_config(tmp_path: Path) -> None:
         capture_output=True,
         timeout=200,
     )
-    (site,) = prefix.glob("lib/python*/site-packages")
+    (module,) = prefix.rglob("contextnet_ros/files.py")
+    site = module.parents[1]
+    # Ubuntu 22.04 installs below PREFIX/local.
+    prefix = site.parents[2]
     found = json.loads(
         subprocess.run(
             [sys.executable, "-c", PROBE],
