@@ -78,7 +78,10 @@ def build_report(
         "frames": total_fates(run.fates for m in measured.measurements for run in m.runs).to_dict(),
         "score": score,
         "differences_from_ros2_benchmark": list(DIFFERENCES),
-        "faults": [fault for m in measurements for fault in m["faults"]],
+        "faults": [
+            *measured.search_faults,
+            *(fault for m in measurements for fault in m["faults"]),
+        ],
         "node_status": status,
         "provenance": made,
     }

@@ -51,12 +51,16 @@ class Measurement:
 
 @dataclass(frozen=True)
 class Measured:
-    """All measurements in their order, and what the search tried before; `main` is the first."""
+    """All measurements in their order, and what the search tried before; `main` is the first.
+
+    `search_faults`: sums that did not hold in the search's plays.
+    """
 
     measurements: list[Measurement]
     probes: list[Probe]
     round_trips_ms: list[float]
     peak_hz: float | None
+    search_faults: list[str] = field(default_factory=list)
 
     @property
     def main(self) -> Measurement:
@@ -81,6 +85,7 @@ class _Benchmark:
         self.session = session
         self.plan = plan
         self.on_stage = on_stage
+        self.search_faults: list[str] = []
 
     def run(self) -> Measured:
         plan = self.plan
@@ -94,7 +99,7 @@ class _Benchmark:
         measurements += [self._runs("fixed", hz, 1) for hz in plan.fixed]
         if plan.score:
             measurements.append(self._quality(HELD_SHARE * peak_hz))
-        return Measured(measurements, probes, trips_ms, peak_hz)
+        return Measured(measurements, probes, trips_ms, peak_hz, self.search_faults)
 
     def _once(self, hz: float | None, rate: float | None) -> Measurement:
         kind, asked_hz = "given", hz
@@ -131,6 +136,7 @@ class _Benchmark:
     def _try(self, hz: float) -> Metrics:
         self.on_stage(f"searching the peak: {hz:.4g} Hz")
         run = self.session.play(hz, frames=_count(hz, self.plan.search_s))
+        self.search_faults += [f"search {hz:.4g} Hz: {fault}" for fault in run.faults]
         return run_metrics(run.sent, run.labels)
 
 

@@ -12,6 +12,7 @@ from dataclasses import replace
 from html.parser import HTMLParser
 from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 from unittest.mock import Mock
 
 import numpy as np
@@ -34,7 +35,7 @@ from contextnet_ros.ros.bag_benchmark_metrics import (
 )
 from contextnet_ros.ros.bag_benchmark_page import build_page
 from contextnet_ros.ros.bag_benchmark_report import Subject, build_report, build_table
-from contextnet_ros.ros.bag_benchmark_run import Measured, Measurement, Plan
+from contextnet_ros.ros.bag_benchmark_run import Measured, Measurement, Plan, measure
 from contextnet_ros.ros.bag_benchmark_search import SearchLimits, search_peak
 from contextnet_ros.ros.bag_make import BagFormat, make_bag
 from contextnet_ros.ros.checks import Check, write_checks
@@ -285,6 +286,32 @@ def test_a_report_whose_sums_do_not_hold_names_the_measurement(street_bag) -> No
     broken = replace(good, fates=fates, faults=fates.broken())
     report, _ = benchmark(street_bag, [good, broken])
     assert any("peak 10 Hz" in fault and "received 19" in fault for fault in report["faults"])
+
+
+class PlayedBag:
+    """A session every play of which is `run`, and whose round trips take 20 ms."""
+
+    def __init__(self, run: Replayed) -> None:
+        self.run = run
+        self.node = SimpleNamespace(process=SimpleNamespace(pid=os.getpid()))
+
+    def probe(self) -> list[float]:
+        return [20.0]
+
+    def play(self, hz: float, *, frames: int) -> Replayed:
+        # The runs of the plan take longer than those of the search.
+        return replace(self.run, faults=[] if frames > 5 * hz else self.run.faults)
+
+
+def test_the_searchs_plays_have_to_hold_their_sums_too(street_bag: Path) -> None:
+    broken = replace(replayed(), faults=["sent 20 = received 19"])
+    plan = Plan(fixed=(), run_s=6.0, runs=1, limits=SearchLimits(upper_hz=12.0))
+    measured = measure(PlayedBag(broken), plan, lambda _: None)
+    bag, _ = read_input(street_bag, None, None)
+    subject = Subject("m", WeightHeader(table=CAMVID), bag, "here", process_use.summarize([], []))
+    report = build_report(subject, plan, {}, measured, None)
+    assert report["measurements"][0]["faults"] == []
+    assert "search 12 Hz: sent 20 = received 19" in report["faults"]
 
 
 class Page(HTMLParser):
