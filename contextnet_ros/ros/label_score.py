@@ -24,7 +24,8 @@ from contextnet_ros.training.scoring import ConfusionMatrix
 
 _IDENTITY: Pixels = np.arange(256, dtype=np.uint8)
 
-# Label files by what follows the frame's name, and how their values become train ids.
+# Label files by what follows the frame's name, and how their values become train ids; of a frame
+# that has both, the first is taken, as contextnet-bag-make does.
 _CITYSCAPES_ENDINGS: dict[str, Pixels] = {
     "_gtFine_labelTrainIds": _IDENTITY,
     "_gtFine_labelIds": CITYSCAPES_TRAIN_ID_OF_LABEL_ID,
@@ -50,13 +51,20 @@ def ids_within(table: ClassTable) -> Pixels:
 class Truth:
     """Truth labels by frame name, in the ids of `table`; `lookup` makes them of the files' values.
 
-    `files` names the label file of each frame.
+    `files` names the label file of each frame, `lookups` the frames whose files have other values.
     """
 
-    def __init__(self, table: ClassTable, files: Mapping[str, Path], lookup: Pixels) -> None:
+    def __init__(
+        self,
+        table: ClassTable,
+        files: Mapping[str, Path],
+        lookup: Pixels,
+        lookups: Mapping[str, Pixels] | None = None,
+    ) -> None:
         self.table = table
         self.files = files
         self._lookup = lookup
+        self._lookups = lookups or {}
 
     def label(self, name: str) -> Pixels | None:
         """Label (H, W) uint8 of a frame in the ids of `table`; None where the frame has none."""
@@ -66,7 +74,7 @@ class Truth:
         values = read_image(path, cv2.IMREAD_UNCHANGED)
         if values.ndim != 2 or values.dtype != np.uint8:
             raise UserError(f"{path}: {values.dtype} {values.shape}: a label has one byte a pixel")
-        return np.asarray(self._lookup[values])
+        return np.asarray(self._lookups.get(name, self._lookup)[values])
 
 
 def made_truth(folder: Path) -> Truth:
@@ -108,12 +116,16 @@ def _by_stem(folder: Path) -> dict[str, Path]:
 
 
 def _cityscapes(root: Path) -> Truth:
+    files: dict[str, Path] = {}
+    lookups: dict[str, Pixels] = {}
     for ending, lookup in _CITYSCAPES_ENDINGS.items():
-        paths = (root / "gtFine").glob(f"*/*/*{ending}.png")
-        files = {path.stem.removesuffix(ending): path for path in paths}
-        if files:
-            return Truth(CITYSCAPES, files, lookup)
-    raise UserError(f"--truth {root}: no */*/*_gtFine_labelIds.png in its gtFine")
+        for path in (root / "gtFine").glob(f"*/*/*{ending}.png"):
+            name = path.stem.removesuffix(ending)
+            if name not in files:
+                files[name], lookups[name] = path, lookup
+    if not files:
+        raise UserError(f"--truth {root}: no */*/*_gtFine_labelIds.png in its gtFine")
+    return Truth(CITYSCAPES, files, _IDENTITY, lookups)
 
 
 def score_labels(

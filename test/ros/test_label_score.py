@@ -78,6 +78,20 @@ def test_cityscapes_against_itself_is_scored_in_its_19_classes_and_7_categories(
     assert score["category_miou_percent"] == 100
 
 
+def test_a_cityscapes_frame_is_read_from_the_label_file_that_it_has(tmp_path: Path) -> None:
+    road, car = (CITYSCAPES.names.index(name) for name in ("road", "car"))
+    city = tmp_path / "gtFine" / "val" / "ulm"
+    city.mkdir(parents=True)
+    cv2.imwrite(str(city / "a_gtFine_labelTrainIds.png"), halves(road, car))
+    # Label ids; 26 is car, and 1 (ego vehicle) is not scored.
+    cv2.imwrite(str(city / "a_gtFine_labelIds.png"), halves(1, 1))
+    cv2.imwrite(str(city / "b_gtFine_labelIds.png"), halves(26, 1))
+    truth = open_truth(tmp_path, CITYSCAPES)
+    assert set(truth.files) == {"a", "b"}
+    np.testing.assert_array_equal(truth.label("a"), halves(road, car))
+    np.testing.assert_array_equal(truth.label("b"), halves(car, 255))
+
+
 def test_camvid_and_bare_masks_are_found_by_frame_name(tmp_path: Path) -> None:
     for folder in ("val", "valannot", "masks"):
         (tmp_path / folder).mkdir()
