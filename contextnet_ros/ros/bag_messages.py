@@ -11,7 +11,7 @@ from rosbags.typesys import Stores, get_typestore
 
 from contextnet_ros.files import UserError
 from contextnet_ros.labels import Pixels
-from contextnet_ros.ros.image_msg import BadFrame, to_bgr
+from contextnet_ros.ros.image_msg import BadFrame, decode_compressed, to_bgr
 
 IMAGE = "sensor_msgs/msg/Image"
 COMPRESSED_IMAGE = "sensor_msgs/msg/CompressedImage"
@@ -84,13 +84,11 @@ def _header(stamp_ns: int, frame_id: str) -> Any:
 
 
 def decoded(message: Any, where: str) -> Pixels:
-    """Image (H, W, 3) BGR of an Image or CompressedImage; `where` begins the UserError."""
-    if hasattr(message, "encoding"):
-        try:
-            return to_bgr(message)
-        except BadFrame as error:
-            raise UserError(f"{where}: {error}") from error
-    image = cv2.imdecode(np.frombuffer(message.data, np.uint8), cv2.IMREAD_COLOR)
-    if image is None:
-        raise UserError(f"{where}: a compressed frame of format {message.format!r} is damaged")
-    return np.asarray(image)
+    """Image (H, W, 3) BGR of an Image or CompressedImage; `where` begins the UserError.
+
+    Decoded as the node does, so that labels of the frame have its size.
+    """
+    try:
+        return to_bgr(message) if hasattr(message, "encoding") else decode_compressed(message)
+    except BadFrame as error:
+        raise UserError(f"{where}: {error}") from error

@@ -164,6 +164,36 @@ def test_force_replaces_a_bag_and_nothing_else(tmp_path: Path) -> None:
     assert (tmp_path / "photos" / "mine.png").exists()
 
 
+def write_jpeg(path: Path, data: bytes) -> None:
+    message: Any = LATEST.deserialize_cdr(
+        compressed_message(picture(0), "jpeg", STAMPS[0], "camera"), COMPRESSED_IMAGE
+    )
+    message.data = np.frombuffer(data, np.uint8)
+    with BagWriter(path) as bag:
+        bag.add_topic(TOPIC, COMPRESSED_IMAGE)
+        bag.write(TOPIC, 1, bytes(LATEST.serialize_cdr(message, COMPRESSED_IMAGE)))
+
+
+def test_compressed_frames_have_the_size_that_the_node_sees(tmp_path: Path) -> None:
+    jpeg = cv2.imencode(".jpg", picture(0))[1].tobytes()
+    # An EXIF segment whose one entry, 0x0112, asks for a turn by 90 degrees (6).
+    tiff = b"MM\0*" + bytes.fromhex("00000008 0001 0112 0003 00000001 0006 0000") + bytes(4)
+    exif = b"Exif\0\0" + tiff
+    turned = jpeg[:2] + b"\xff\xe1" + (len(exif) + 2).to_bytes(2, "big") + exif + jpeg[2:]
+    write_jpeg(tmp_path / "bag", turned)
+    with BagReader(tmp_path / "bag") as bag:
+        assert bag.first_image(TOPIC)[1] == (20, 34)
+        ((_, image),) = bag.images(TOPIC)
+    assert image.shape == (20, 34, 3)
+
+
+def test_a_compressed_frame_that_the_node_refuses_is_named_with_its_bag(tmp_path: Path) -> None:
+    write_jpeg(tmp_path / "bag", cv2.imencode(".jpg", picture(0))[1].tobytes()[:-40])
+    with BagReader(tmp_path / "bag") as bag, pytest.raises(UserError, match="cut off") as error:
+        bag.first_image(TOPIC)
+    assert str(error.value).startswith(f"{tmp_path / 'bag'} {TOPIC}: ")
+
+
 def two_topics(path: Path, *topics: tuple[str, str]) -> Path:
     with BagWriter(path) as bag:
         for topic, kind in topics:
