@@ -19,6 +19,7 @@ from typing import Any
 
 from contextnet_ros.files import UserError
 from contextnet_ros.ros.dds_profiles import profile_variables
+from contextnet_ros.ros.distro import on_this_machine_only
 
 # What each signal is given to work before the next, harsher one.
 _STOPPING_S = ((signal.SIGINT, 10.0), (signal.SIGTERM, 3.0), (signal.SIGKILL, 3.0))
@@ -227,15 +228,8 @@ def private_environment() -> dict[str, str]:
     A free ROS domain, this machine only, and the package's profile of the middleware in use
     unless the user has set one.
     """
-    env = dict(os.environ)
+    env = on_this_machine_only(os.environ)
     env["ROS_DOMAIN_ID"] = str(_free_domain())
-    if env.get("ROS_DISTRO") == "humble":
-        env["ROS_LOCALHOST_ONLY"] = "1"
-    else:
-        env.pop("ROS_LOCALHOST_ONLY", None)
-        env["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
-    env.pop("ROS_STATIC_PEERS", None)
-    env.pop("ROS_DISCOVERY_SERVER", None)
     return {**env, **profile_variables("auto", env)}
 
 

@@ -2,11 +2,14 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import textwrap
 import time
 from pathlib import Path
 
 import pytest
+from ros_harness import REPOSITORY
 
 from contextnet_ros.files import UserError
 from contextnet_ros.ros import processes
@@ -137,6 +140,35 @@ def test_an_ending_signal_runs_what_ctrl_c_runs(number: signal.Signals) -> None:
     with pytest.raises(KeyboardInterrupt), ending_signals_as_interrupt():
         signal.raise_signal(number)
     assert signal.getsignal(number) == before
+
+
+@pytest.mark.parametrize(
+    ("distribution", "expected"),
+    [
+        ("humble", {"ROS_LOCALHOST_ONLY": "1"}),
+        ("jazzy", {"ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST"}),
+        (None, {"ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST"}),
+    ],
+)
+def test_processes_meet_on_this_machine_only_whatever_the_user_set(
+    monkeypatch, distribution: str | None, expected: dict[str, str]
+) -> None:
+    names = ("ROS_LOCALHOST_ONLY", "ROS_AUTOMATIC_DISCOVERY_RANGE", "ROS_STATIC_PEERS")
+    for name in (*names, "ROS_DISCOVERY_SERVER"):
+        monkeypatch.setenv(name, "0")
+    monkeypatch.delenv("ROS_DISTRO", raising=False)
+    if distribution is not None:
+        monkeypatch.setenv("ROS_DISTRO", distribution)
+    env = processes.private_environment()
+    set_now = {name: env[name] for name in (*names, "ROS_DISCOVERY_SERVER") if name in env}
+    assert set_now == expected
+
+
+def test_what_differs_between_distributions_is_known_without_ros() -> None:
+    code = "import sys, contextnet_ros.ros.distro; sys.exit('rclpy' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY).returncode == 0
+    # And in no other module of the processes.
+    assert "humble" not in Path(processes.__file__).read_text(encoding="utf-8")
 
 
 def test_processes_take_the_profile_of_the_middleware_in_use(monkeypatch) -> None:
