@@ -1,10 +1,10 @@
-"""What runs the network: the bytes of a frame in, stride-8 logits out."""
+"""What runs the network on the CPU: the bytes of a frame in, stride-8 logits out."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -31,9 +31,13 @@ class Backend(Protocol):
     num_threads: int
     note: str
 
-    def coarse_logits(self, frame: npt.NDArray[np.uint8]) -> torch.Tensor:
-        """BGR bytes (H, W, 3) of the network's size, contiguous -> logits (C, h, w) on the device,
-        of the frame padded to multiples of the variant's."""
+    def prepare(self, frame: npt.NDArray[np.uint8]) -> Any:
+        """BGR bytes (H, W, 3) of the network's size, contiguous -> what `coarse_logits` takes, in a
+        buffer that the next frame is written to."""
+
+    def coarse_logits(self, prepared: Any) -> torch.Tensor:
+        """Return logits (C, h, w) on the device, of the frame padded to multiples of the
+        variant's."""
 
 
 class TorchBackend:
@@ -63,13 +67,15 @@ class TorchBackend:
         # torch's type hints leave this form of `to` out.
         self._network: ContextNet = folded.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
-    def coarse_logits(self, frame: npt.NDArray[np.uint8]) -> torch.Tensor:
+    def prepare(self, frame: npt.NDArray[np.uint8]) -> torch.Tensor:
         if self._normalize is None or self._normalize[0] != frame.shape:
             height, width = frame.shape[:2]
             self._normalize = frame.shape, Normalizer(height, width, self._header)
-        images = self._normalize[1](frame)
+        return self._normalize[1](frame)
+
+    def coarse_logits(self, prepared: torch.Tensor) -> torch.Tensor:
         with torch.inference_mode(), _threads(self.num_threads):
-            logits: torch.Tensor = self._network.coarse_logits(images)[0]
+            logits: torch.Tensor = self._network.coarse_logits(prepared)[0]
             return logits
 
 

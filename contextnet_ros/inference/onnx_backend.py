@@ -24,7 +24,7 @@ _SPIN_US = "50"
 
 
 class OnnxRuntimeBackend:
-    """ONNX Runtime's CPU kernels, with a session for the size of the last frame.
+    """ONNX Runtime's CPU kernels, with a session for the size of the last image.
 
     The graph normalizes. Raises RuntimeError where ONNX Runtime fails, as for want of memory.
     """
@@ -39,26 +39,28 @@ class OnnxRuntimeBackend:
         self._header = header
         self._team = Team(num_threads)
         self._model = build_graph(network, header, source="bordered").SerializeToString()
-        self._size: tuple[int, int] | None = None
+        self._border: tuple[tuple[int, ...], Bordered] | None = None
+        self._size: tuple[int, ...] | None = None
 
-    def coarse_logits(self, frame: npt.NDArray[np.uint8]) -> torch.Tensor:
-        height, width = frame.shape[:2]
+    def prepare(self, frame: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        if self._border is None or self._border[0] != frame.shape:
+            height, width = frame.shape[:2]
+            self._border = frame.shape, Bordered(height, width, self._header, self._team)
+        return self._border[1](frame)
+
+    def coarse_logits(self, prepared: npt.NDArray[np.float32]) -> torch.Tensor:
         try:
-            if self._size != (height, width):
-                self._prepare(height, width)
-            logits: list[Any] = self._session.run(None, {"bordered": self._border(frame)})
+            if self._size != prepared.shape:
+                # Once it knows the sizes ONNX Runtime adds within its convolutions, which is worth
+                # the ten milliseconds that a session takes.
+                sides = dict(zip(BORDERED_SIDES, prepared.shape[:2], strict=True))
+                self._session = make_session(self._model, self.num_threads, sides)
+                self._size = prepared.shape
+            logits: list[Any] = self._session.run(None, {"bordered": prepared})
         # Its exceptions have no base of their own.
         except Exception as error:
             raise RuntimeError(f"ONNX Runtime: {error}") from error
         return torch.from_numpy(logits[0][0])
-
-    def _prepare(self, height: int, width: int) -> None:
-        self._border = Bordered(height, width, self._header, self._team)
-        # Once it knows the sizes ONNX Runtime adds within its convolutions, which is worth the ten
-        # milliseconds that a session takes.
-        sides = dict(zip(BORDERED_SIDES, self._border.size, strict=True))
-        self._session = make_session(self._model, self.num_threads, sides)
-        self._size = height, width
 
 
 def make_session(

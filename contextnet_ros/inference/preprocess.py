@@ -91,15 +91,13 @@ class Bordered:
 
     Outside the frame, and in one row and one column ahead of it for the first convolutions, stands
     the mean, which is zero once it is subtracted. The next frame is written over the last.
-    `size`: height and width of all that.
     """
 
     def __init__(self, height: int, width: int, header: WeightHeader, team: Team = ALONE) -> None:
         self._team = team
         padded = padded_size(height, width, VARIANTS[header.variant].size_multiple)
         mean = 255 * np.asarray(header.mean)
-        self.size = padded[0] + 1, padded[1] + 1
-        self._image = np.empty((*self.size, 3), np.float32)
+        self._image = np.empty((padded[0] + 1, padded[1] + 1, 3), np.float32)
         self._image[:] = mean[::-1] if header.channel_order == "RGB" else mean
         self._inside = self._image[1 : height + 1, 1 : width + 1]
 

@@ -158,7 +158,7 @@ class Segmenter:
         with self._lock:
             plan = self._plan(image.shape[0], image.shape[1])
             start = time.perf_counter()
-            seen = plan.preprocess(image)
+            seen = self._backend.prepare(plan.preprocess(image))
             prepared = time.perf_counter()
             logits = self._backend.coarse_logits(seen)
             computed = time.perf_counter()

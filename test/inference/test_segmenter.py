@@ -4,6 +4,7 @@ import itertools
 import subprocess
 import sys
 import threading
+import time
 from copy import deepcopy
 from dataclasses import replace
 
@@ -14,7 +15,7 @@ import torch
 
 from contextnet_ros.files import UserError
 from contextnet_ros.inference import SegmentedFrame, Segmenter, list_models
-from contextnet_ros.inference.preprocess import Normalizer
+from contextnet_ros.inference.preprocess import Bordered, Normalizer
 from contextnet_ros.labels import CITYSCAPES
 from contextnet_ros.network import VARIANTS, ContextNet, WeightFileError, save_weights
 from contextnet_ros.network.contextnet import pad_to_multiple
@@ -130,6 +131,23 @@ def test_only_what_was_asked_for_is_made(segmenter, make_frame):
     np.testing.assert_array_equal(plain.label, everything.label)
     assert set(plain.timings) == {"preprocess", "network", "postprocess"}
     assert all(milliseconds >= 0 for milliseconds in plain.timings.values())
+
+
+def test_making_the_float_image_is_preprocessing_and_not_the_networks_time(
+    segmenter, backend, make_frame, monkeypatch
+):
+    frame = make_frame(64, 64)
+    segmenter(frame)
+    makes = Normalizer if backend == "torch" else Bordered
+    whole = makes.__call__
+
+    def slow(self, image):
+        time.sleep(0.3)
+        return whole(self, image)
+
+    monkeypatch.setattr(makes, "__call__", slow)
+    timings = segmenter(frame).timings
+    assert timings["preprocess"] >= 300 > timings["network"]
 
 
 @pytest.mark.parametrize("outputs", [ALL, ("label", "overlay")])
