@@ -85,13 +85,13 @@ def _setup(options: argparse.Namespace, bag: BagInput, work: Path) -> Setup:
     }
     if bag.compressed:
         parameters["image_transport"] = "compressed"
-    parameters |= dict(options.param)
     player = () if options.frames is None else ("--frames", str(options.frames))
     return Setup(
         bag=options.bag,
         logs=work / "logs",
         image_topic=bag.image_topic,
         parameters=parameters,
+        overrides=dict(options.param),
         output_bag=work / "labels",
         timings=True,
         bag_topic=bag.topic,

@@ -114,7 +114,7 @@ def play_once(
     if cameras:
         setup = replace(
             setup,
-            parameters={**setup.parameters, "cameras": f"[{','.join(cameras)}]"},
+            parameters={**setup.parameters, "cameras": list(cameras)},
             labels=tuple(f"/segmenter/{camera}/label" for camera in cameras),
             bag_topic=CAMERA_TOPIC,
             player=("--to-topic", *(f"/{camera}/image" for camera in cameras)),

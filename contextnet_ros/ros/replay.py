@@ -7,6 +7,7 @@ and every process it started is stopped at its end.
 
 from __future__ import annotations
 
+import json
 import statistics
 import time
 from collections.abc import Callable, Iterator
@@ -47,15 +48,17 @@ def held_hz(round_trips_ms: list[float], max_hz: float = MAX_HZ) -> float:
 class Setup:
     """Who takes part in a replay.
 
-    `parameters` go to the node; `node` and `player` are further arguments. `labels`, one for
-    each camera, and `outputs` are the image topics that are subscribed to; they are recorded to
-    `output_bag` by the plays that ask for it. `timings` has the node tell of its stages.
+    `parameters` go to the node, and over them `overrides`, YAML as a user wrote it; `node` and
+    `player` are further arguments. `labels`, one for each camera, and `outputs` are the image
+    topics that are subscribed to; they are recorded to `output_bag` by the plays that ask for it.
+    `timings` has the node tell of its stages.
     """
 
     bag: Path
     logs: Path
     image_topic: str
     parameters: dict[str, object]
+    overrides: dict[str, str] = field(default_factory=dict)
     labels: tuple[str, ...] = (LABEL_TOPIC,)
     outputs: tuple[str, ...] = ()
     output_bag: Path | None = None
@@ -178,8 +181,10 @@ class Session:
     def _start_node(self) -> Child:
         setup = self.setup
         arguments = [*setup.node, "--ros-args", "-r", f"image:={setup.image_topic}"]
-        for name, value in setup.parameters.items():
-            arguments += ["-p", f"{name}:={value}"]
+        # Text in quotes, or a model named 11 would be taken for a number; JSON is YAML.
+        texts = {n: json.dumps(v, ensure_ascii=False) for n, v in setup.parameters.items()}
+        for name, text in {**texts, **setup.overrides}.items():
+            arguments += ["-p", f"{name}:={text}"]
         return self.children.start("node", setup.node_module, arguments)
 
     def _start_recorder(self) -> Child:

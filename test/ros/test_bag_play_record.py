@@ -5,6 +5,8 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -15,6 +17,7 @@ from contextnet_ros.ros.bag_messages import header_stamp_ns, image_message
 from contextnet_ros.ros.bag_turns import even_turns, play, recorded_turns
 from contextnet_ros.ros.frame_sources import generated_source
 from contextnet_ros.ros.processes import Children, Event, private_environment
+from contextnet_ros.ros.replay import Session, Setup
 
 FRAMES = 8
 
@@ -177,6 +180,30 @@ def test_a_recorder_whose_starter_is_gone_ends_and_leaves_no_bag(tmp_path: Path)
     assert done.returncode == 0, done.stderr
     assert b'"started"' in done.stdout
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.ros
+def test_the_nodes_parameters_keep_their_types(tmp_path: Path) -> None:
+    rclpy = pytest.importorskip("rclpy")
+    parameters: dict[str, object] = {
+        "model": "11", "device": "true", "path": 'über "a": [b]', "cameras": ["1", "left"],
+        "num_threads": 2, "period": 1.0, "count": 3, "asked": False,
+    }  # fmt: skip
+    overrides = {"count": "4", "device": "cpu"}
+    setup = Setup(tmp_path, tmp_path, "/camera/image", parameters, overrides)
+    started = SimpleNamespace(setup=setup, children=Mock())
+    Session._start_node(started)
+    ((_, _, arguments), _) = started.children.start.call_args
+    context = rclpy.Context()
+    context.init(args=arguments)
+    node = rclpy.create_node(
+        "typed", context=context, automatically_declare_parameters_from_overrides=True
+    )
+    told = {name: node.get_parameter(name).value for name in parameters}
+    node.destroy_node()
+    context.shutdown()
+    assert told == {**parameters, "count": 4, "device": "cpu"}
+    assert type(told["period"]) is float
 
 
 @pytest.mark.ros
