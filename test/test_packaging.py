@@ -129,6 +129,14 @@ def test_colcon_finds_that_pytest_runs_the_tests() -> None:
     assert {"launch_pytest", "python3-pytest", "python3-pytest-timeout"} <= named
 
 
+def test_no_plugin_that_ends_the_session_at_a_skipped_file_is_loaded(
+    request: pytest.FixtureRequest,
+) -> None:
+    """launch_testing and launch_testing_ros do, under whatever name they are registered."""
+    modules = {getattr(p, "__name__", "") for p in request.config.pluginmanager.get_plugins()}
+    assert not [name for name in modules if name.startswith("launch_testing")]
+
+
 def test_this_installation_finds_models_and_config() -> None:
     """`make` installs with `pip install -e .`."""
     assert (resource_dir("config") / "segment.yaml").is_file()
