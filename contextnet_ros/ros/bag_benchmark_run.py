@@ -72,7 +72,7 @@ def idle_use() -> dict[str, Any]:
     """The machine's use for a second in which nothing is measured."""
     with UseMeter(None) as meter:
         time.sleep(_IDLE_S)
-    return summarize(meter.samples, meter.gpu)
+    return summarize(meter.samples, meter.gpu, meter.before)
 
 
 def measure(session: Session, plan: Plan, on_stage: Callable[[str], None]) -> Measured:
@@ -113,25 +113,29 @@ class _Benchmark:
                 run = self.session.replay(rate, record=self.plan.score)
             else:
                 run = self.session.play(asked_hz, record=self.plan.score)
-        return Measurement(kind, asked_hz, [run], summarize(meter.samples, meter.gpu))
+        use = summarize(meter.samples, meter.gpu, meter.before)
+        return Measurement(kind, asked_hz, [run], use)
 
     def _quality(self, hz: float) -> Measurement:
         self.on_stage(f"playing the bag once at {hz:.4g} Hz for its score")
         with UseMeter(self.session.node.process.pid) as meter:
             run = self.session.play(hz, record=True)
-        return Measurement("quality", hz, [run], summarize(meter.samples, meter.gpu))
+        use = summarize(meter.samples, meter.gpu, meter.before)
+        return Measurement("quality", hz, [run], use)
 
     def _runs(self, kind: str, hz: float, runs: int) -> Measurement:
         done = []
-        samples, gpu = [], []
+        samples, gpu, before = [], [], None
         for number in range(1, runs + 1):
             of = f" ({number} of {runs})" if runs > 1 else ""
             self.on_stage(f"{kind} {hz:.4g} Hz{of}, {self.plan.run_s:g} s")
             with UseMeter(self.session.node.process.pid) as meter:
                 done.append(self.session.play(hz, frames=_count(hz, self.plan.run_s)))
+            # Later runs begin in what is left of those before them.
+            before = before or meter.before
             samples += meter.samples
             gpu += meter.gpu
-        return Measurement(kind, hz, done, summarize(samples, gpu))
+        return Measurement(kind, hz, done, summarize(samples, gpu, before))
 
     def _try(self, hz: float) -> Metrics:
         self.on_stage(f"searching the peak: {hz:.4g} Hz")

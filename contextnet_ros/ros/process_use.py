@@ -97,17 +97,37 @@ def gpu_sample() -> tuple[float, float, float] | None:
     return percent, used, total
 
 
+@dataclass(frozen=True)
+class Before:
+    """The machine before a measurement: its counters over a fifth of a second, and its GPU."""
+
+    samples: tuple[Sample, ...] = ()
+    gpu: tuple[float, float, float] | None = None
+
+
+def _before() -> Before:
+    first = take_sample(None)
+    # Utilization is told by no single moment.
+    time.sleep(_PERIOD_S)
+    return Before((first, take_sample(None)), gpu_sample())
+
+
 class UseMeter(threading.Thread):
-    """Samples the machine and one process until it is stopped; a context manager."""
+    """Samples the machine and one process until it is stopped; a context manager.
+
+    `before` is what it saw before it began.
+    """
 
     def __init__(self, pid: int | None) -> None:
         super().__init__(daemon=True)
         self._pid = pid
         self._ended = threading.Event()
+        self.before = Before()
         self.samples: list[Sample] = []
         self.gpu: list[tuple[float, float, float]] = []
 
     def __enter__(self) -> UseMeter:
+        self.before = _before()
         self.samples.append(take_sample(self._pid))
         self.start()
         return self
@@ -119,7 +139,7 @@ class UseMeter(threading.Thread):
 
     def run(self) -> None:
         """Sample until stopped; a GPU that does not answer once is not asked again."""
-        has_gpu = True
+        has_gpu = self.before.gpu is not None
         while not self._ended.wait(_PERIOD_S):
             self.samples.append(take_sample(self._pid))
             if has_gpu and len(self.samples) % 5 == 2:
@@ -129,33 +149,48 @@ class UseMeter(threading.Thread):
 
 
 def summarize(
-    samples: Sequence[Sample], gpu: Sequence[tuple[float, float, float]]
+    samples: Sequence[Sample],
+    gpu: Sequence[tuple[float, float, float]],
+    before: Before | None = None,
 ) -> dict[str, Any]:
     """What ros2_benchmark calls utilization, and the node's own processor time and memory.
 
     `node_cpu_percent` is of one processor, so that 200 is two of them all the time.
     """
-    overall = [
-        100 * (b.busy_s - a.busy_s) / (b.total_s - a.total_s)
-        for a, b in pairwise(samples)
-        if b.busy_s is not None and b.total_s is not None
-        if a.busy_s is not None and a.total_s is not None and b.total_s > a.total_s
-    ]
-    host = [s.memory_percent for s in samples if s.memory_percent is not None]
+    before = before or Before()
+    baseline = _percents(before.samples, [] if before.gpu is None else [before.gpu])
     own = [s.process_bytes for s in samples if s.process_bytes is not None]
-    gpu_memory = [100 * used / total for _, used, total in gpu if total > 0]
+    use: dict[str, Any] = {}
+    for name, values in _percents(samples, gpu).items():
+        use |= {
+            f"BASELINE_{name}": next(iter(baseline[name]), None),
+            f"MEAN_{name}": mean(values) if values else None,
+            f"MAX_{name}": max(values, default=None),
+        }
     return {
-        "MEAN_OVERALL_CPU_UTILIZATION": mean(overall) if overall else None,
-        "MAX_OVERALL_CPU_UTILIZATION": max(overall, default=None),
-        "MEAN_HOST_MEMORY_UTILIZATION": mean(host) if host else None,
-        "MAX_HOST_MEMORY_UTILIZATION": max(host, default=None),
-        "MEAN_DEVICE_UTILIZATION": mean(g[0] for g in gpu) if gpu else None,
-        "MAX_DEVICE_UTILIZATION": max((g[0] for g in gpu), default=None),
-        "MEAN_DEVICE_MEMORY_UTILIZATION": mean(gpu_memory) if gpu_memory else None,
-        "MAX_DEVICE_MEMORY_UTILIZATION": max(gpu_memory, default=None),
+        **use,
         "node_cpu_percent": _own_cpu_percent(samples),
         "node_memory_mean_bytes": round(mean(own)) if own else None,
         "node_memory_max_bytes": max(own, default=None),
+    }
+
+
+def _percents(
+    samples: Sequence[Sample], gpu: Sequence[tuple[float, float, float]]
+) -> dict[str, list[float]]:
+    """What was seen of each of ros2_benchmark's resources."""
+    return {
+        "OVERALL_CPU_UTILIZATION": [
+            100 * (b.busy_s - a.busy_s) / (b.total_s - a.total_s)
+            for a, b in pairwise(samples)
+            if b.busy_s is not None and b.total_s is not None
+            if a.busy_s is not None and a.total_s is not None and b.total_s > a.total_s
+        ],
+        "HOST_MEMORY_UTILIZATION": [
+            s.memory_percent for s in samples if s.memory_percent is not None
+        ],
+        "DEVICE_UTILIZATION": [percent for percent, _, _ in gpu],
+        "DEVICE_MEMORY_UTILIZATION": [100 * used / total for _, used, total in gpu if total > 0],
     }
 
 

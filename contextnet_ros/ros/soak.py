@@ -147,7 +147,7 @@ def _run(options: argparse.Namespace) -> int:
         "faults": run.faults,
         "growth_percent": growth,
         "resident_bytes_per_minute": per_minute,
-        "use": summarize(meter.samples, meter.gpu),
+        "use": summarize(meter.samples, meter.gpu, meter.before),
         "provenance": provenance(run.status.get("device", "cpu")),
     }
     write_checks(options.json, memory_checks(growth, since), rest)

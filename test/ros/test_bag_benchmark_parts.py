@@ -430,6 +430,38 @@ def test_a_process_that_computes_is_seen_to_take_its_processor() -> None:
     assert use["MAX_DEVICE_UTILIZATION"] == 50
 
 
+def test_the_baseline_is_the_machines_use_before_the_run() -> None:
+    def seen(busy_s: float, memory_percent: float) -> process_use.Sample:
+        # One processor for a second a sample.
+        seen.total_s += 1
+        return process_use.Sample(seen.total_s, busy_s, seen.total_s, memory_percent, None, None)
+
+    seen.total_s = 0.0
+    before = process_use.Before((seen(0.0, 30.0), seen(0.1, 90.0)), (5.0, 200.0, 1000.0))
+    run = [seen(0.1, 40.0), seen(0.8, 60.0), seen(1.3, 50.0)]
+    use = process_use.summarize(run, [(50.0, 400.0, 1000.0), (70.0, 600.0, 1000.0)], before)
+    # The names of ros2_benchmark's ResourceMetrics.
+    for name, values in {
+        "OVERALL_CPU_UTILIZATION": (10, 60, 70),
+        "HOST_MEMORY_UTILIZATION": (30, 50, 60),
+        "DEVICE_UTILIZATION": (5, 60, 70),
+        "DEVICE_MEMORY_UTILIZATION": (20, 50, 60),
+    }.items():
+        told = [use[f"{kind}_{name}"] for kind in ("BASELINE", "MEAN", "MAX")]
+        assert told == pytest.approx(values)
+
+
+def test_a_meter_looks_at_the_machine_before_it_begins(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(process_use, "gpu_sample", lambda: (1.0, 2.0, 3.0))
+    with process_use.UseMeter(None) as meter:
+        pass
+    assert meter.before.samples[-1].monotonic_s <= meter.samples[0].monotonic_s
+    use = process_use.summarize(meter.samples, meter.gpu, meter.before)
+    assert 0 <= use["BASELINE_OVERALL_CPU_UTILIZATION"] <= 100
+    assert 0 < use["BASELINE_HOST_MEMORY_UTILIZATION"] < 100
+    assert use["BASELINE_DEVICE_UTILIZATION"] == 1
+
+
 def test_what_the_system_does_not_tell_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(process_use, "_GPU_QUERY", ("no-such-command",))
     assert process_use.gpu_sample() is None
