@@ -151,6 +151,7 @@ class Pipeline:
             "network": lambda: self._streams["network"].run(slot.replay),
             "copy_out": lambda: self._copy_all("copy_out", targets, slot.outputs),
         }
+        finish = functools.partial(self._finish, slot, lease, sources, prepare_ms, job.index)
         begun: list[str] = []
         try:
             for step in STEPS:
@@ -161,6 +162,8 @@ class Pipeline:
                 stream.record(slot.starts[step])
                 work[step]()
                 stream.record(slot.ends[step])
+            job.started(finish)
+            slot.job = job
         except BaseException:
             # The slot is free again only when nothing that was started uses it.
             with suppress(Exception):
@@ -168,8 +171,6 @@ class Pipeline:
                     self._streams[step].record(slot.ends[step])
                     slot.ends[step].synchronize()
             raise
-        slot.job = job
-        job.started(functools.partial(self._finish, slot, lease, sources, prepare_ms, job.index))
 
     def _finish(
         self,

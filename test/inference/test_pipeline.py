@@ -14,6 +14,7 @@ from contextnet_ros.inference import DeviceError
 from contextnet_ros.inference.device import failure
 from contextnet_ros.inference.host_memory import LeasePool
 from contextnet_ros.inference.pipeline import Pipeline
+from contextnet_ros.inference.slots import Job
 from contextnet_ros.inference.sources import InOrder, Newest
 from contextnet_ros.inference.team import Team
 
@@ -309,6 +310,23 @@ def test_a_launch_refused_for_memory_frees_its_slot():
     device.refusals["run"] = [RuntimeError("CUDA error: out of memory")]
     with pytest.raises(UserError, match=r"too little memory.*network_size"):
         pipeline.segment(given[1], ("label",))
+    expect(pipeline.segment(given[2], ("label",)), given[2])
+
+
+def test_a_frame_interrupted_as_it_starts_has_left_its_slot(monkeypatch):
+    def interrupted(_job, _finish):
+        raise KeyboardInterrupt
+
+    pipeline, _ = make_pipeline(StandInDevice({"copy": itertools.repeat(0.02)}), slots=1)
+    given = frames(3)
+    expect(pipeline.segment(given[0], ("label",)), given[0])
+    with monkeypatch.context() as patch:
+        patch.setattr(Job, "started", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            pipeline.submit(given[1], ("label",))
+    # Nothing writes any more into memory that is the next frame's.
+    (ring,) = pipeline._rings.values()
+    assert ring.slots[0].ends["copy_out"].current().is_set()
     expect(pipeline.segment(given[2], ("label",)), given[2])
 
 
