@@ -23,6 +23,7 @@ from contextnet_ros.inference.backend import choose_device, choose_threads
 from contextnet_ros.network import VARIANTS, NetworkSize, load_weights
 from contextnet_ros.provenance import provenance
 from contextnet_ros.tools.bench_ceilings import ceilings, multiply_adds
+from contextnet_ros.tools.bench_coarse import COARSE
 from contextnet_ros.tools.bench_gpu import add_overlap, inputs
 from contextnet_ros.tools.bench_inputs import load_frames, random_weights
 from contextnet_ros.tools.bench_pipelines import PIPELINES, Setting
@@ -52,9 +53,11 @@ EXAMPLES = """examples:
 
 modes: sequential hands over a frame when the label of the one before is there; pipelined streams
 them; kernel is the network alone, or on a GPU all between the copies; stages gives each stage, on a
-GPU each alone. Each backend runs in a process of its own, in turn, on frames that change every
-time. On a GPU ours is measured with frames in pinned and in pageable memory; with precision auto
-the peer torch runs in float32, torch-channels-last and torch-compile (max-autotune) in float16.
+GPU each alone; coarse, on a CPU only, is the folded network of every backend but torch, from a
+float image to logits of 1/8 of the size. Each backend runs in a process of its own, in turn, on
+frames that change every time. On a GPU ours is measured with frames in pinned and in pageable
+memory; with precision auto the peer torch runs in float32, torch-channels-last and torch-compile
+(max-autotune) in float16.
 """
 
 
@@ -101,6 +104,10 @@ def _bench(options: argparse.Namespace) -> int:
     threads = choose_threads(options.threads)
     sizes = options.sizes or (list(PAPER_FPS) if options.paper else list(PAPER_FPS)[:1])
     modes = options.modes or (["sequential", "pipelined"] if options.paper else list(MODES[::3]))
+    if COARSE in modes and device.type != "cpu":
+        raise UserError(
+            f"mode {COARSE} is not available on {device}: choose others or --device cpu"
+        )
     backends = options.backends or (["ours"] if options.paper else list(PIPELINES))
     rows: list[Row] = []
     unavailable: list[dict[str, Any]] = []

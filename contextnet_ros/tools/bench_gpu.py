@@ -18,6 +18,7 @@ import torch
 from contextnet_ros.inference import Segmenter
 from contextnet_ros.inference.backend import PRECISIONS, choose_device, choose_precision
 from contextnet_ros.inference.device import CudaDevice
+from contextnet_ros.tools.bench_coarse import with_coarse
 from contextnet_ros.tools.bench_pipelines import (
     PIPELINES,
     Frame,
@@ -179,10 +180,12 @@ def make_pipeline(setting: Setting) -> Pipeline:
 def inputs(backend: str, device_type: str, modes: Sequence[str]) -> dict[str | None, list[str]]:
     """Return the modes to measure for each kind of memory that frames are handed over in.
 
-    On a CPU there is one kind, None. The stages of ours are timed from pinned memory only.
+    On a CPU there is one kind, None. The stages of ours are timed from pinned memory only. A kind
+    without modes is left out.
     """
     if device_type == "cpu":
-        return {None: list(modes)}
+        its_own = with_coarse(backend, modes)
+        return {None: its_own} if its_own else {}
     if backend != "ours":
         return {"pageable": list(modes)}
     pageable = [mode for mode in modes if mode not in ALONE]

@@ -1,7 +1,8 @@
 """What contextnet-bench compares on a CPU: our Segmenter and what a user would write instead.
 
 Each peer is complete: from the bytes of a frame to its label, with a normalized float image, the
-network with logits of full size, and their argmax.
+network with logits of full size, and their argmax. With `coarse`, for the mode of that name, it has
+the folded network to stride-8 logits instead, and no label.
 """
 
 from __future__ import annotations
@@ -22,8 +23,8 @@ import torch
 from contextnet_ros.files import UserError
 from contextnet_ros.inference import Segmenter
 from contextnet_ros.inference.backend import choose_device, choose_precision
-from contextnet_ros.network import ContextNet, WeightHeader, load_weights
-from contextnet_ros.network.contextnet import padded_size
+from contextnet_ros.network import ContextNet, WeightHeader, fold_batch_norm, load_weights
+from contextnet_ros.network.contextnet import pad_to_multiple, padded_size
 
 Frame = npt.NDArray[np.uint8]
 
@@ -110,9 +111,10 @@ def load_peer(setting: Setting) -> tuple[ContextNet, WeightHeader]:
 class Peer(Pipeline):
     """The three steps of a peer, and their times."""
 
-    def __init__(self, setting: Setting) -> None:
+    def __init__(self, setting: Setting, coarse: bool = False) -> None:
         self.network, self.header = load_peer(setting)
         self.size = setting.height, setting.width
+        self.coarse = coarse
 
     def __call__(self, frame: Frame) -> Frame:
         start = time.perf_counter()
@@ -135,7 +137,7 @@ class Peer(Pipeline):
 
     @abstractmethod
     def run(self, images: Any) -> Any:
-        """Return logits of full size."""
+        """Return logits of full size, or coarse ones."""
 
     @abstractmethod
     def label(self, logits: Any) -> Frame:
@@ -150,16 +152,20 @@ class TorchPeer(Peer):
         setting: Setting,
         layout: torch.memory_format = torch.contiguous_format,
         compiled: bool = False,
+        coarse: bool = False,
     ) -> None:
-        super().__init__(setting)
+        super().__init__(setting, coarse)
         torch.set_num_threads(setting.num_threads)
         self.precision = choose_precision(setting.precision, torch.device("cpu"))
         self._layout = layout
+        network = fold_batch_norm(self.network) if coarse else self.network
         # torch's type hints leave this form of `to` out.
-        network = self.network.to(memory_format=layout)  # type: ignore[call-overload]
+        network = network.to(memory_format=layout)  # type: ignore[call-overload]
         self._network: Callable[[torch.Tensor], torch.Tensor] = network
+        if coarse:
+            self._network = network.coarse_logits
         if compiled:
-            self._network = torch.compile(network)
+            self._network = torch.compile(self._network)
         self._mean, self._std = (
             torch.tensor(values, dtype=torch.float32).view(1, 3, 1, 1)
             for values in (self.header.mean, self.header.std)
@@ -169,7 +175,9 @@ class TorchPeer(Peer):
     def preprocess(self, frame: Frame) -> torch.Tensor:
         rgb = torch.from_numpy(_in_order(frame, self.header))
         images = rgb.permute(2, 0, 1)[None].contiguous(memory_format=self._layout)
-        return images.float().div_(255).sub_(self._mean).div_(self._std)
+        images = images.float().div_(255).sub_(self._mean).div_(self._std)
+        # The whole network does so itself.
+        return pad_to_multiple(images, self.network.size_multiple) if self.coarse else images
 
     def run(self, images: torch.Tensor) -> torch.Tensor:
         with torch.inference_mode():
@@ -185,8 +193,8 @@ class NumpyPeer(Peer):
 
     precision = "float32"
 
-    def __init__(self, setting: Setting) -> None:
-        super().__init__(setting)
+    def __init__(self, setting: Setting, coarse: bool = False) -> None:
+        super().__init__(setting, coarse)
         if choose_device(setting.device).type != "cpu":
             raise UserError(f"{setting.backend} is compared on the CPU only: choose device cpu")
         choose_precision(setting.precision, torch.device("cpu"))
@@ -195,11 +203,12 @@ class NumpyPeer(Peer):
         )
 
     def model(self) -> bytes:
-        """Return the network as ONNX, to logits of full size."""
+        """Return the network as ONNX."""
         from contextnet_ros.inference.onnx_graph import build_graph
 
         size = padded_size(*self.size, self.network.size_multiple)
-        graph = build_graph(self.network, self.header, size, "images", "full_logits")
+        target = "logits" if self.coarse else "full_logits"
+        graph = build_graph(self.network, self.header, size, "images", target)
         return bytes(graph.SerializeToString())
 
     def preprocess(self, frame: Frame) -> npt.NDArray[np.float32]:
@@ -219,8 +228,8 @@ class NumpyPeer(Peer):
 class OnnxRuntimePeer(NumpyPeer):
     """ONNX Runtime with the options that it comes with."""
 
-    def __init__(self, setting: Setting) -> None:
-        super().__init__(setting)
+    def __init__(self, setting: Setting, coarse: bool = False) -> None:
+        super().__init__(setting, coarse)
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
@@ -237,8 +246,8 @@ class OnnxRuntimePeer(NumpyPeer):
 class OpenVinoPeer(NumpyPeer):
     """OpenVINO, compiled for latency."""
 
-    def __init__(self, setting: Setting) -> None:
-        super().__init__(setting)
+    def __init__(self, setting: Setting, coarse: bool = False) -> None:
+        super().__init__(setting, coarse)
         import openvino
 
         with tempfile.TemporaryDirectory() as folder:

@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from contextnet_ros.tools.bench_coarse import COARSE
 from contextnet_ros.tools.bench_pipelines import Setting
 
 Row = dict[str, Any]
@@ -53,7 +54,8 @@ def make_row(
         "stage_ms": {k: float(np.median(v)) for k, v in measured["stage_ms"].items()} or None,
         "peak_device_bytes": measured["peak_device_bytes"],
         "peak_host_bytes": measured["peak_host_bytes"],
-        "label_agreement": info["label_agreement"],
+        # Coarse logits give no label.
+        "label_agreement": None if mode == COARSE else info["label_agreement"],
         **({} if setting.input is None else {"input": setting.input}),
     }
 

@@ -17,10 +17,11 @@ import cv2
 import numpy as np
 
 from contextnet_ros.files import UserError
+from contextnet_ros.tools.bench_coarse import COARSE, CoarseNetwork, measure_coarse, start_coarse
 from contextnet_ros.tools.bench_gpu import ALONE, GpuPipeline, make_pipeline, measure_alone
 from contextnet_ros.tools.bench_pipelines import Pipeline, Setting
 
-MODES = ("sequential", "pipelined", "kernel", "stages")
+MODES = ("sequential", "pipelined", "kernel", "stages", COARSE)
 _WARM_UP_FRAMES = 3
 
 
@@ -87,12 +88,17 @@ def _serve(connection: Connection, setting: Setting, path: Path) -> None:
         info = {"runs": pipeline.runs, "precision": pipeline.precision, "label": label}
         connection.send(info)
         following = itertools.cycle(frames)
+        # One model more, only where it is asked for.
+        coarse: CoarseNetwork | None = None
         while (order := connection.recv()) is not None:
             mode, count = order
             if mode == "memory":
                 device = pipeline.peak_device_bytes()
                 peaks = {"peak_host_bytes": peak_host_bytes(), "peak_device_bytes": device}
                 connection.send(peaks)
+            elif mode == COARSE:
+                coarse = coarse or start_coarse(setting, frames[:_WARM_UP_FRAMES])
+                connection.send(measure_coarse(coarse, itertools.islice(following, count)))
             elif mode in ALONE and isinstance(pipeline, GpuPipeline):
                 connection.send(measure_alone(pipeline, mode, next(following), count))
             else:

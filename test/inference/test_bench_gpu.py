@@ -26,6 +26,7 @@ from contextnet_ros.tools.bench_pipelines import Setting
 from contextnet_ros.tools.bench_report import add_ratios, plot, table
 
 SIZE = (64, 96)
+MODES = [mode for mode in bench_worker.MODES if mode != "coarse"]
 CPU = torch.device("cpu")
 
 
@@ -183,7 +184,7 @@ def test_peers_on_a_gpu_are_eager_float32_half_precision_and_that_compiled_with_
 
 def test_a_cpu_has_no_kinds_of_memory_and_a_gpu_times_stages_from_pinned_memory():
     assert inputs("ours", "cpu", ["kernel"]) == {None: ["kernel"]}
-    assert inputs("torch", "cuda", bench_worker.MODES) == {"pageable": list(bench_worker.MODES)}
+    assert inputs("torch", "cuda", MODES) == {"pageable": MODES}
     assert inputs("ours", "cuda", ["kernel", "pipelined"]) == {
         "pinned": ["kernel", "pipelined"],
         "pageable": ["pipelined"],
@@ -262,14 +263,14 @@ def test_rows_of_a_gpu_name_their_memory_and_their_overlap(weights, tmp_path, mo
     monkeypatch.setattr(bench, "header", lambda *_: header)
     path = tmp_path / "bench.json"
     arguments = ["--model", str(weights), "--sizes", "64x96", "--frames", "1", "--turn", "2"]
-    arguments += ["--modes", *bench_worker.MODES, "--backends", "ours", "torch"]
+    arguments += ["--modes", *MODES, "--backends", "ours", "torch"]
     assert bench.main([*arguments, "--json", str(path)]) == 0
     rows = json.loads(path.read_text())["rows"]
     found = {(row["backend"], row["input"], row["mode"]): row for row in rows}
     assert len(found) == len(rows)
-    both = list(itertools.product(["ours"], ["pinned", "pageable"], bench_worker.MODES[:2]))
-    alone = list(itertools.product(["ours"], ["pinned"], bench_worker.MODES[2:]))
-    peer = list(itertools.product(["torch"], ["pageable"], bench_worker.MODES))
+    both = list(itertools.product(["ours"], ["pinned", "pageable"], MODES[:2]))
+    alone = list(itertools.product(["ours"], ["pinned"], MODES[2:]))
+    peer = list(itertools.product(["torch"], ["pageable"], MODES))
     assert set(found) == {*both, *alone, *peer}
     # The slowest step, 1.5 ms, in the 2 or 8 ms of a frame.
     assert {key: row.get("overlap", "-") for key, row in found.items() if row.get("overlap")} == {
@@ -290,6 +291,12 @@ def test_rows_of_a_gpu_name_their_memory_and_their_overlap(weights, tmp_path, mo
     with_sum = plot(stages)
     del stages[0]["stage_ms"]["kernels"]
     np.testing.assert_array_equal(with_sum, plot(stages))
+
+
+def test_coarse_is_refused_on_a_gpu_with_the_remedy(weights, monkeypatch, capsys):
+    monkeypatch.setattr(bench, "choose_device", lambda _: torch.device("cuda", 0))
+    assert bench.main(["--model", str(weights), "--modes", "kernel", "coarse"]) == 1
+    assert "coarse is not available on cuda:0: choose others or" in capsys.readouterr().err
 
 
 def test_rows_of_a_cpu_have_no_column_for_the_overlap():
