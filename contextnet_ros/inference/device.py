@@ -6,7 +6,8 @@ A stream does what it is given in order and at once returns; an event marks a pl
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, Protocol
 
 import torch
@@ -129,16 +130,18 @@ class CudaDevice:
     def both(self, first: Callable[[], Any], second: Callable[[], Any]) -> tuple[Any, Any]:
         main = torch.cuda.current_stream(self.device)
         self._side.wait_stream(main)
-        with torch.cuda.stream(self._side):
-            beside = second()
-        result = first()
-        main.wait_stream(self._side)
+        try:
+            with torch.cuda.stream(self._side):
+                beside = second()
+            result = first()
+        finally:
+            # Where one fails within a recording too, which can't be ended while a stream is apart.
+            main.wait_stream(self._side)
         return result, beside
 
     def capture(self, work: Work, stream: Any) -> Work:
-        # Convolution algorithms are chosen by time, once; the choice is the process's, not ours.
         stream.stream.wait_stream(torch.cuda.current_stream(self.device))
-        with torch.backends.cudnn.flags(enabled=True, benchmark=True, deterministic=False):
+        with _fastest_convolutions():
             for _ in range(_WARM_UP_RUNS):
                 stream.run(work)
             stream.stream.synchronize()
@@ -158,6 +161,18 @@ class CudaDevice:
 
     def release(self) -> None:
         torch.cuda.empty_cache()
+
+
+@contextmanager
+def _fastest_convolutions() -> Iterator[None]:
+    """Choose convolution algorithms by time, once; what else is set, as TF32, is the process's."""
+    # Not cudnn.flags, which sets everything that it isn't given to a default of its own.
+    before = torch.backends.cudnn.benchmark
+    torch.backends.cudnn.benchmark = True
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.benchmark = before
 
 
 def failure(error: BaseException) -> str:

@@ -1,0 +1,72 @@
+"""What a CUDA device is asked for, with stand-ins for torch's streams and graphs."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+
+import pytest
+import torch
+
+from contextnet_ros.inference.device import CudaDevice
+
+
+class Stream:
+    """Remembers whom it waited for; runs work at once."""
+
+    def __init__(self, *_arguments):
+        self.waited_for = []
+        self.stream = self
+
+    def wait_stream(self, other):
+        self.waited_for.append(other)
+
+    def run(self, work):
+        work()
+
+    def synchronize(self):
+        pass
+
+
+class Graph:
+    replay = None
+
+
+@pytest.fixture
+def main_stream(monkeypatch):
+    """Torch's current stream, where nothing of CUDA is called."""
+    stream = Stream()
+    monkeypatch.setattr("contextnet_ros.inference.device.CudaStream", Stream)
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda _device: stream)
+    monkeypatch.setattr(torch.cuda, "stream", nullcontext)
+    monkeypatch.setattr(torch.cuda, "CUDAGraph", Graph)
+    monkeypatch.setattr(torch.cuda, "graph", lambda *_arguments, **_options: nullcontext())
+    return stream
+
+
+@pytest.mark.parametrize("failing", ["first", "second"])
+def test_the_streams_are_joined_also_where_the_work_of_one_fails(main_stream, failing):
+    def work(name):
+        if name == failing:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+
+    device = CudaDevice(torch.device("cuda", 0))
+    with pytest.raises(torch.OutOfMemoryError):
+        device.both(lambda: work("first"), lambda: work("second"))
+    assert main_stream.waited_for == [device._side]
+
+
+@pytest.mark.usefixtures("main_stream")
+@pytest.mark.parametrize("chosen", [True, False])
+def test_a_recording_keeps_what_the_process_chose_for_its_convolutions(monkeypatch, chosen):
+    cudnn = torch.backends.cudnn
+    seen = []
+
+    def settings():
+        return cudnn.allow_tf32, cudnn.deterministic, cudnn.enabled
+
+    for name in ("allow_tf32", "deterministic", "enabled", "benchmark"):
+        monkeypatch.setattr(cudnn, name, chosen)
+    device = CudaDevice(torch.device("cuda", 0))
+    device.capture(lambda: seen.append((settings(), cudnn.benchmark)), device._side)
+    assert set(seen) == {((chosen, chosen, chosen), True)}
+    assert (settings(), cudnn.benchmark) == ((chosen, chosen, chosen), chosen)
