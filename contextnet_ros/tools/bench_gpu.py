@@ -208,7 +208,7 @@ def measure_alone(pipeline: GpuPipeline, mode: str, frame: Frame, count: int) ->
 def add_overlap(rows: Sequence[dict[str, Any]]) -> None:
     """Note in every pipelined row of a GPU the slowest of the steps alone (copy in, kernels, copy
     out) over the time a frame takes, 1 at best; None where the stages were not measured."""
-    keys = ("model", "backend", "precision", "input", "outputs", "height", "width")
+    keys = ("model", "backend", "asked_precision", "input", "outputs", "height", "width")
 
     def same(row: dict[str, Any], other: dict[str, Any]) -> bool:
         return all(row[key] == other[key] for key in keys)

@@ -44,6 +44,7 @@ def make_row(
         "runs": info["runs"],
         "mode": mode,
         "precision": info["precision"],
+        "asked_precision": setting.precision,
         "outputs": list(setting.outputs),
         "height": setting.height,
         "width": setting.width,
@@ -62,8 +63,8 @@ def make_row(
 
 def add_ratios(rows: Sequence[Row]) -> None:
     """Note in every row how many times our time its median is, in the same mode on the same
-    frames, in pageable memory as the peers' where ours was measured so; None where ours was not
-    measured."""
+    frames, asked for the same precision, in pageable memory as the peers' where ours was measured
+    so; None where ours was not measured."""
     ours: dict[tuple[Any, ...], float] = {}
     for row in rows:
         if row["backend"] == "ours" and (row.get("input") != "pinned" or _group(row) not in ours):
@@ -74,7 +75,8 @@ def add_ratios(rows: Sequence[Row]) -> None:
 
 
 def _group(row: Row) -> tuple[Any, ...]:
-    return row["model"], row["mode"], row["height"], row["width"]
+    # What was asked for: with "auto" a backend chooses, and is compared for what it chose.
+    return row["model"], row["mode"], row["asked_precision"], row["height"], row["width"]
 
 
 def table(rows: Sequence[Row]) -> str:

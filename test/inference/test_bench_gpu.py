@@ -302,9 +302,9 @@ def test_coarse_is_refused_on_a_gpu_with_the_remedy(weights, monkeypatch, capsys
 def test_rows_of_a_cpu_have_no_column_for_the_overlap():
     row = {
         "network": "cn14", "model": "m", "backend": "ours", "runs": "x", "mode": "pipelined",
-        "precision": "float32", "outputs": ["label"], "height": 4, "width": 4, "fps": 1.0,
-        "p50_ms": 1.0, "p99_ms": 1.0, "stage_ms": None, "peak_device_bytes": None,
-        "peak_host_bytes": None, "label_agreement": None,
+        "precision": "float32", "asked_precision": "auto", "outputs": ["label"], "height": 4,
+        "width": 4, "fps": 1.0, "p50_ms": 1.0, "p99_ms": 1.0, "stage_ms": None,
+        "peak_device_bytes": None, "peak_host_bytes": None, "label_agreement": None,
     }  # fmt: skip
     rows = [dict(row)]
     add_ratios(rows)

@@ -166,6 +166,24 @@ def test_a_row_holds_rate_median_p99_and_ratio(setting):
     assert "| 4.00 |" in table(rows)
 
 
+def test_with_several_precisions_each_is_compared_with_ours_of_the_same(setting):
+    def measured(backend, asked, runs, milliseconds):
+        found = row(lambda b: setting(b, precision=asked), backend, [milliseconds])
+        return {**found, "precision": runs}
+
+    rows = [
+        measured("ours", "float16", "float16", 1.0),
+        measured("ours", "float32", "float32", 3.0),
+        measured("torch-compile", "float16", "float16", 1.5),
+        measured("torch", "float32", "float32", 6.0),
+        # Both choose for themselves.
+        measured("ours", "auto", "float16", 1.0),
+        measured("torch", "auto", "float32", 6.0),
+    ]
+    add_ratios(rows)
+    assert [found["ratio_to_ours"] for found in rows] == [1, 1, 1.5, 2, 1, 6]
+
+
 def test_the_paper_stands_beside_what_was_measured_and_the_rest_is_not_measured(setting):
     measured = row(lambda b: setting(b, height=1024, width=2048), "ours", [125.0])
     result = {"device_type": "cpu", "rows": [measured]}
