@@ -5,6 +5,7 @@ A stream does what it is given in order and at once returns; an event marks a pl
 
 from __future__ import annotations
 
+import re
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,6 +16,11 @@ import torch
 Work = Callable[[], None]
 
 _WARM_UP_RUNS = 3
+# Triton says the same of a kernel that this GPU or its driver can't load, which breaks nothing.
+_DEVICE_FAILED = re.compile(
+    r"cuda error|acceleratorerror|cudnn|cublas|cuda driver|"
+    r"triton error \[cuda\](?!.*(kernel image|ptx))"
+)
 
 
 class DeviceError(RuntimeError):
@@ -190,7 +196,4 @@ def failure(error: BaseException) -> str:
         return "memory"
     if any(isinstance(link, torch.OutOfMemoryError) for link in chain):
         return "memory"
-    marks = ("cuda error", "acceleratorerror", "cudnn", "cublas", "cuda driver")
-    if any(mark in text for text in texts for mark in marks):
-        return "device"
-    return ""
+    return "device" if any(_DEVICE_FAILED.search(text) for text in texts) else ""

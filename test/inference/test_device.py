@@ -7,7 +7,10 @@ from contextlib import nullcontext
 import pytest
 import torch
 
-from contextnet_ros.inference.device import CudaDevice
+from contextnet_ros.files import UserError
+from contextnet_ros.inference.device import CudaDevice, failure
+
+TRITON = "Triton Error [CUDA]"
 
 
 class Stream:
@@ -70,3 +73,30 @@ def test_a_recording_keeps_what_the_process_chose_for_its_convolutions(monkeypat
     device.capture(lambda: seen.append((settings(), cudnn.benchmark)), device._side)
     assert set(seen) == {((chosen, chosen, chosen), True)}
     assert (settings(), cudnn.benchmark) == ((chosen, chosen, chosen), chosen)
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"), "memory"),
+        (RuntimeError("CUDA error: out of memory\nCUDA kernel errors might be"), "memory"),
+        (RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"), "memory"),
+        (RuntimeError("CUDA error: an illegal memory access was encountered"), "device"),
+        (RuntimeError("CUDA error: unspecified launch failure"), "device"),
+        (RuntimeError("cuDNN error: CUDNN_STATUS_EXECUTION_FAILED"), "device"),
+        (RuntimeError(f"{TRITON}: an illegal memory access was encountered"), "device"),
+        (RuntimeError(f"{TRITON}: out of memory"), "memory"),
+        (RuntimeError(f"{TRITON}: device kernel image is invalid"), ""),
+        (RuntimeError(f"{TRITON}: a PTX JIT compilation failed"), ""),
+        (ValueError("a frame is a NumPy array, not list"), ""),
+        (UserError("outputs are unknown"), ""),
+    ],
+)
+def test_what_an_exception_means(error, kind):
+    assert failure(error) == kind
+
+
+def test_too_little_memory_within_a_recording_is_no_device_failure():
+    error = RuntimeError("CUDA error: operation failed due to a previous error during capture")
+    error.__context__ = torch.OutOfMemoryError("CUDA out of memory")
+    assert failure(error) == "memory"

@@ -11,7 +11,6 @@ from stand_in_device import GARBAGE, StandInDevice
 
 from contextnet_ros.files import UserError
 from contextnet_ros.inference import DeviceError
-from contextnet_ros.inference.device import failure
 from contextnet_ros.inference.host_memory import LeasePool
 from contextnet_ros.inference.pipeline import Pipeline
 from contextnet_ros.inference.slots import Job
@@ -450,26 +449,3 @@ def test_a_closed_live_source_reads_one_frame_more_at_most():
     more.release(5)
     time.sleep(0.05)
     assert len(taken) <= 4
-
-
-@pytest.mark.parametrize(
-    ("error", "kind"),
-    [
-        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"), "memory"),
-        (RuntimeError("CUDA error: out of memory\nCUDA kernel errors might be"), "memory"),
-        (RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"), "memory"),
-        (RuntimeError("CUDA error: an illegal memory access was encountered"), "device"),
-        (RuntimeError("CUDA error: unspecified launch failure"), "device"),
-        (RuntimeError("cuDNN error: CUDNN_STATUS_EXECUTION_FAILED"), "device"),
-        (ValueError("a frame is a NumPy array, not list"), ""),
-        (UserError("outputs are unknown"), ""),
-    ],
-)
-def test_what_an_exception_means(error, kind):
-    assert failure(error) == kind
-
-
-def test_too_little_memory_within_a_recording_is_no_device_failure():
-    error = RuntimeError("CUDA error: operation failed due to a previous error during capture")
-    error.__context__ = torch.OutOfMemoryError("CUDA out of memory")
-    assert failure(error) == "memory"
