@@ -170,7 +170,8 @@ def measure_in_turn(
 ) -> list[Row]:
     """Return a row for each mode of each setting; they take turns, one at a time.
 
-    What can't run is noted in `unavailable`; raises UserError where ours can't.
+    What can't run, or not to the end, is noted in `unavailable` and has no rows; raises UserError
+    where that is ours.
     """
     rows = []
     with ExitStack() as stack:
@@ -180,11 +181,7 @@ def measure_in_turn(
             try:
                 worker = Worker(setting, frames)
             except Unavailable as error:
-                if setting.backend == "ours":
-                    raise UserError(str(error)) from error
-                size = f"{setting.height}x{setting.width}"
-                reason = {"backend": setting.backend, "size": size, "reason": str(error)}
-                unavailable.append({**reason, "precision": setting.precision})
+                _miss(setting, error, unavailable)
                 continue
             stack.callback(worker.close)
             workers.append(worker)
@@ -202,14 +199,28 @@ def measure_in_turn(
             for index, of_worker in enumerate(of_workers)
             if mode in of_worker
         ]
+        ended = set()
         for mode, index in tqdm(turns, desc="measuring", delay=2, unit="turn"):
-            found = workers[index].turn(mode, options.turn)
+            if index in ended:
+                continue
+            try:
+                found = workers[index].turn(mode, options.turn)
+            except Unavailable as error:
+                _miss(workers[index].setting, error, unavailable)
+                ended.add(index)
+                continue
             measured[index, mode]["frame_ms"] += found["frame_ms"]
             for stage, times in found["stage_ms"].items():
                 measured[index, mode]["stage_ms"].setdefault(stage, []).extend(times)
         for index, worker in enumerate(workers):
-            memory = worker.memory()
+            if index in ended:
+                continue
             setting = worker.setting
+            try:
+                memory = worker.memory()
+            except Unavailable as error:
+                _miss(setting, error, unavailable)
+                continue
             network, _ = load_weights(setting.weights)
             seen = NetworkSize.parse(setting.network_size).resolve(setting.height, setting.width)
             of_network = {
@@ -220,6 +231,15 @@ def measure_in_turn(
                 row = {**measured[index, mode], **memory}
                 rows.append(make_row(setting, of_network, mode, worker.info, row))
     return sorted(rows, key=lambda row: modes.index(row["mode"]))
+
+
+def _miss(setting: Setting, error: Unavailable, unavailable: list[dict[str, Any]]) -> None:
+    """Note why a peer has no rows; raises UserError where it is ours."""
+    size = f"{setting.height}x{setting.width}"
+    if setting.backend == "ours":
+        raise UserError(f"ours at {size} can't be measured: {error}") from error
+    reason = {"backend": setting.backend, "size": size, "reason": str(error)}
+    unavailable.append({**reason, "precision": setting.precision})
 
 
 def _modes(setting: Setting, modes: Sequence[str]) -> list[str]:

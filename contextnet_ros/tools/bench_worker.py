@@ -46,14 +46,15 @@ class Worker:
         self.info = self._answer()
 
     def turn(self, mode: str, count: int) -> dict[str, Any]:
-        """Segment `count` frames; returns `frame_ms` and `stage_ms`, a list of each."""
-        self._connection.send((mode, count))
-        return self._answer()
+        """Segment `count` frames; returns `frame_ms` and `stage_ms`, a list of each.
+
+        Raises Unavailable, as `memory` does, where it can't go on.
+        """
+        return self._ask(mode, count)
 
     def memory(self) -> dict[str, Any]:
         """Return `peak_host_bytes` and `peak_device_bytes` (None without a GPU) so far."""
-        self._connection.send(("memory", 0))
-        return self._answer()
+        return self._ask("memory", 0)
 
     def close(self) -> None:
         with contextlib.suppress(OSError):
@@ -64,10 +65,16 @@ class Worker:
             self._process.join()
         self._connection.close()
 
+    def _ask(self, order: str, count: int) -> dict[str, Any]:
+        # One that has ended reads nothing, and may still have said why.
+        with contextlib.suppress(OSError):
+            self._connection.send((order, count))
+        return self._answer()
+
     def _answer(self) -> dict[str, Any]:
         try:
             answer: dict[str, Any] = self._connection.recv()
-        except EOFError:
+        except (EOFError, OSError):
             self._process.join()
             answer = {"error": f"its process ended with code {self._process.exitcode}"}
         if "error" in answer:
