@@ -181,8 +181,11 @@ class Training:
         everywhere = self.world.total(torch.stack([loss, *parts.values()])) / self.world.size
         values = dict(zip(("loss", *parts), everywhere.tolist(), strict=True))
         if not math.isfinite(values["loss"]):
-            raise self._not_finite(values["loss"], images, labels)
-        self.precision.step(loss, self.model, self.optimizer, self.recipe.gradient_clip)
+            raise self._not_finite(f"the loss is {values['loss']}", images, labels)
+        try:
+            self.precision.step(loss, self.model, self.optimizer, self.recipe.gradient_clip)
+        except FloatingPointError as error:
+            raise self._not_finite(str(error), images, labels) from error
         self.average.update(self.model, self.step)
         self.step += 1
         return values
@@ -251,11 +254,11 @@ class Training:
         self.record.close()
         return self.folder / BEST_NAME
 
-    def _not_finite(self, value: float, images: torch.Tensor, labels: torch.Tensor) -> UserError:
+    def _not_finite(self, what: str, images: torch.Tensor, labels: torch.Tensor) -> UserError:
         """Save the batch that did it; returns the error that says so."""
         path = save_batch(self.folder, images, labels, self.step)
         return UserError(
-            f"the loss is {value} at step {self.step}: lower learning_rate "
+            f"{what} at step {self.step}: lower learning_rate "
             f"(now {self.recipe.learning_rate}) or set gradient_clip; the batch is in {path}, the "
             f"last checkpoint in {self.folder}"
         )

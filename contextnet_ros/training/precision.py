@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import nn
 from torch.optim import Optimizer
@@ -36,13 +38,19 @@ class Precision:
     ) -> None:
         """One step down the gradient of `loss`, whose norm is at most `clip` where that is given.
 
-        A float16 step whose gradients overflow is left out, and the next one scaled by less.
+        A float16 step whose gradients overflow is left out, and the next one scaled by less. In
+        the others such gradients raise FloatingPointError, with the weights as they were.
         """
         optimizer.zero_grad(set_to_none=True)
         self._scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
-        if clip is not None:
+        scaled = self._scaler.is_enabled()
+        if clip is not None or not scaled:
             self._scaler.unscale_(optimizer)
-            torch.nn.utils.clip_grad_norm_(model.parameters(), clip)
+            largest = math.inf if clip is None else clip
+            norm = float(torch.nn.utils.clip_grad_norm_(model.parameters(), largest))
+            # A finite loss can have them, and one step with them is the end of all weights.
+            if not scaled and not math.isfinite(norm):
+                raise FloatingPointError(f"the norm of the gradients is {norm}")
         self._scaler.step(optimizer)
         self._scaler.update()
 

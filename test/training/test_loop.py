@@ -175,6 +175,24 @@ def test_a_loss_that_is_not_finite_stops_the_run(tmp_path: Path, camvid: Path) -
     assert batch["labels"].dtype == np.uint8
 
 
+def test_a_gradient_that_is_not_finite_stops_the_run_before_it_is_learned_from(
+    tmp_path: Path, camvid: Path
+) -> None:
+    recipe = RECIPE.with_settings(["variant=cn14-160"])
+    training = train(tmp_path / "run", camvid, recipe, stop_after=1)
+    checkpoint = (tmp_path / "run" / "checkpoint.pt").read_bytes()
+    before = {name: value.clone() for name, value in training.model.state_dict().items()}
+    weight = training.model.network.classifier.bias
+    # A finite loss, with an infinite slope.
+    training.objective = lambda *_: {"main": 2 + (weight * 0).sum().sqrt()}
+    with pytest.raises(UserError, match=r"gradients is nan at step 1: .*bad_batch\.npz"):
+        training.run()
+    for name, value in training.model.state_dict().items():
+        assert torch.equal(value, before[name]), name
+    assert (tmp_path / "run" / "checkpoint.pt").read_bytes() == checkpoint
+    assert np.load(tmp_path / "run" / "bad_batch.npz")["step"] == 1
+
+
 def test_gradients_are_clipped_to_their_norm(tmp_path: Path, camvid: Path) -> None:
     recipe = RECIPE.with_settings(["gradient_clip=0.001", "optimizer=rmsprop", "warmup_steps=0"])
     recipe = recipe.with_settings(["steps=1", "weight_decay=0", "variant=cn14-160"])

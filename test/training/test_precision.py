@@ -71,6 +71,21 @@ def test_a_float16_step_that_overflows_is_left_out_and_the_next_is_scaled_by_les
     torch.testing.assert_close(layer.weight.detach(), before - 2)
 
 
+@pytest.mark.parametrize("name", ["float32", "bfloat16"])
+@pytest.mark.parametrize("clip", [None, 0.5])
+def test_gradients_that_are_not_finite_leave_the_weights_as_they_were(
+    name: str, clip: float | None
+) -> None:
+    layer = torch.nn.Linear(1, 1, bias=False)
+    optimizer = torch.optim.SGD(layer.parameters(), lr=1.0)
+    before = layer.weight.detach().clone()
+    # A root's slope at zero is infinite, its value is not.
+    loss = (layer.weight * 0).sum().sqrt()
+    with pytest.raises(FloatingPointError, match="norm of the gradients is nan"):
+        Precision(name, CPU).step(loss, layer, optimizer, clip)
+    assert torch.equal(layer.weight.detach(), before)
+
+
 def test_gradients_are_clipped_after_their_scale_is_taken_out() -> None:
     layer = torch.nn.Linear(1, 1, bias=False)
     optimizer = torch.optim.SGD(layer.parameters(), lr=1.0)
