@@ -22,7 +22,7 @@ from contextnet_ros.inference import OUTPUTS, model_path
 from contextnet_ros.inference.backend import choose_device, choose_threads
 from contextnet_ros.network import VARIANTS, NetworkSize, load_weights
 from contextnet_ros.provenance import provenance
-from contextnet_ros.tools.bench_ceilings import ceilings, multiply_adds
+from contextnet_ros.tools.bench_ceilings import ceilings, moved_bytes, multiply_adds
 from contextnet_ros.tools.bench_coarse import COARSE
 from contextnet_ros.tools.bench_gpu import add_overlap, inputs
 from contextnet_ros.tools.bench_inputs import load_frames, random_weights
@@ -141,7 +141,7 @@ def _bench(options: argparse.Namespace) -> int:
     result = {
         "command": PROG,
         **header(options, str(device), threads),
-        "ceilings": ceilings(threads) if device.type == "cpu" else None,
+        "ceilings": ceilings(device, threads),
         "rows": rows,
         "unavailable": unavailable,
     }
@@ -226,6 +226,7 @@ def measure_in_turn(
             of_network = {
                 "network": network.variant,
                 "multiply_adds": multiply_adds(network, *seen),
+                "moved_bytes": moved_bytes(network, *seen),
             }
             for mode in of_workers[index]:
                 row = {**measured[index, mode], **memory}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -12,55 +13,105 @@ from torch import nn
 from contextnet_ros.network import ContextNet
 from contextnet_ros.network.contextnet import padded_size
 
-_MATRIX = 1536
-_COPIED_BYTES = 1 << 27
+# The products' side and the copies' bytes, larger than any cache, for each kind of device.
+_MATRIX = {"cpu": 1536, "cuda": 8192}
+_COPIED_BYTES = {"cpu": 1 << 27, "cuda": 1 << 28}
+_DTYPES = {"cpu": torch.float32, "cuda": torch.float16}
 _REPEATS = 7
+# So many are queued on a GPU for one wait, which takes as long as a short copy.
+_AT_ONCE = 20
+_FLOAT32_BYTES = 4
 
 
 def multiply_adds(network: ContextNet, height: int, width: int) -> int:
     """Return the multiply-adds of the convolutions for one frame, up to the coarse logits."""
+
+    def count(convolution: nn.Conv2d, _: torch.Tensor, output: torch.Tensor) -> int:
+        return output.numel() * convolution.weight[0].numel()
+
+    return _sum(network, height, width, count)
+
+
+def moved_bytes(network: ContextNet, height: int, width: int) -> int:
+    """Return the bytes that the convolutions read and write for one frame, up to the coarse logits,
+    in float32: each one's input, weights and output once."""
+
+    def count(_: nn.Conv2d, images: torch.Tensor, output: torch.Tensor) -> int:
+        return images.numel() + output.numel()
+
+    weights = sum(m.weight.numel() for m in network.modules() if isinstance(m, nn.Conv2d))
+    return _FLOAT32_BYTES * (_sum(network, height, width, count) + weights)
+
+
+def _sum(
+    network: ContextNet,
+    height: int,
+    width: int,
+    count: Callable[[nn.Conv2d, torch.Tensor, torch.Tensor], int],
+) -> int:
+    """Return the sum of what `count` says of each convolution, its input and its output, where that
+    is proportional to the frame's size."""
     counted: list[int] = []
     multiple = network.size_multiple
 
-    def count(module: nn.Module, _: Any, output: torch.Tensor) -> None:
+    def hook(module: nn.Module, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
         assert isinstance(module, nn.Conv2d)
-        counted.append(output.numel() * module.weight[0].numel())
+        counted.append(count(module, inputs[0], output))
 
-    hooks = [m.register_forward_hook(count) for m in network.modules() if isinstance(m, nn.Conv2d)]
+    hooks = [m.register_forward_hook(hook) for m in network.modules() if isinstance(m, nn.Conv2d)]
     try:
-        # Every layer's size is proportional to the frame's.
         with torch.inference_mode():
             network.coarse_logits(torch.zeros(1, 3, multiple, multiple))
     finally:
-        for hook in hooks:
-            hook.remove()
+        for handle in hooks:
+            handle.remove()
     padded = padded_size(height, width, multiple)
     return sum(counted) * (padded[0] // multiple) * (padded[1] // multiple)
 
 
-def ceilings(num_threads: int) -> dict[str, float]:
-    """Return what was measured here: float32 multiply-adds a second of a matrix product, bytes a
-    second read and written by a copy."""
+def ceilings(device: torch.device, num_threads: int) -> dict[str, float]:
+    """Return what was measured here: multiply-adds a second of a matrix product, in float32 on a
+    CPU and in float16 on a GPU, and bytes a second read and written by a copy."""
+    kind = device.type
+    sizes = _MATRIX[kind], _COPIED_BYTES[kind]
+    if kind == "cuda":
+        wait = partial(torch.cuda.synchronize, device)
+        return measure_ceilings(device, _DTYPES[kind], *sizes, wait, _AT_ONCE)
     before = torch.get_num_threads()
     torch.set_num_threads(num_threads)
     try:
-        left, right = torch.randn(_MATRIX, _MATRIX), torch.randn(_MATRIX, _MATRIX)
-        source = torch.ones(_COPIED_BYTES, dtype=torch.uint8)
-        target = torch.empty_like(source)
-        product_s = _best(lambda: torch.mm(left, right))
-        copy_s = _best(lambda: target.copy_(source))
+        return measure_ceilings(device, _DTYPES[kind], *sizes)
     finally:
         torch.set_num_threads(before)
+
+
+def measure_ceilings(
+    device: torch.device,
+    dtype: torch.dtype,
+    matrix: int,
+    copied_bytes: int,
+    wait: Callable[[], Any] = lambda: None,
+    at_once: int = 1,
+) -> dict[str, float]:
+    """Return `ceilings` of matrices of one side and of a copy; `wait` returns when the device has
+    done what it was given."""
+    left, right = (torch.randn(matrix, matrix, device=device, dtype=dtype) for _ in range(2))
+    product = torch.empty_like(left)
+    source = torch.ones(copied_bytes, device=device, dtype=torch.uint8)
+    target = torch.empty_like(source)
+
+    def best(work: Callable[[], Any]) -> float:
+        seconds = []
+        for _ in range(_REPEATS):
+            wait()
+            start = time.perf_counter()
+            for _ in range(at_once):
+                work()
+            wait()
+            seconds.append((time.perf_counter() - start) / at_once)
+        return min(seconds)
+
     return {
-        "multiply_adds_per_s": _MATRIX**3 / product_s,
-        "copied_bytes_per_s": 2 * _COPIED_BYTES / copy_s,
+        "multiply_adds_per_s": matrix**3 / best(lambda: torch.mm(left, right, out=product)),
+        "copied_bytes_per_s": 2 * copied_bytes / best(lambda: target.copy_(source)),
     }
-
-
-def _best(run: Callable[[], Any]) -> float:
-    seconds = []
-    for _ in range(_REPEATS):
-        start = time.perf_counter()
-        run()
-        seconds.append(time.perf_counter() - start)
-    return min(seconds)

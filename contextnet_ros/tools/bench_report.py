@@ -33,7 +33,7 @@ def make_row(
 ) -> Row:
     """Return the row of what a pipeline took in one mode.
 
-    `of_network`: `network` and `multiply_adds`. `measured`: `frame_ms`, `stage_ms`, and the peaks
+    `of_network`: `network`, `multiply_adds` and `moved_bytes`. `measured`: `frame_ms`, `stage_ms`, and the peaks
     of memory.
     """
     times = np.asarray(measured["frame_ms"])
@@ -149,25 +149,42 @@ def paper_table(results: Sequence[dict[str, Any]]) -> str:
 
 def roofline(result: dict[str, Any]) -> str:
     """Return in Markdown how the network's time, by the rows of mode stages, stands to what the
-    machine can do at most; an empty text where that was not measured."""
+    machine can do at most; an empty text where there is no such row, or no ceiling."""
     most = result["ceilings"]
-    if most is None:
+    # Peers have no stage of the network alone on a GPU; its ceilings are of half precision.
+    precision = "float16" if result["device_type"] == "cuda" else "float32"
+    rows = [
+        row
+        for row in result["rows"]
+        if row["mode"] == "stages"
+        and "network" in row["stage_ms"]
+        and row["precision"] == precision
+    ]
+    if most is None or not rows:
         return ""
     lines = [
-        f"Measured ceilings: {most['multiply_adds_per_s'] / 1e9:.0f} GMAC/s (a float32 matrix "
+        f"Measured ceilings: {most['multiply_adds_per_s'] / 1e9:.0f} GMAC/s (a {precision} matrix "
         f"product), {most['copied_bytes_per_s'] / 1e9:.1f} GB/s read and written (a copy).",
         "",
-        "| backend | size | network, ms | multiply-adds at the ceiling, ms | share |",
-        "|---|---|---|---|---|",
+        "| backend | size | network, ms | at the ceilings, ms | limit | share |",
+        "|---|---|---|---|---|---|",
     ]
-    for row in result["rows"]:
-        if row["mode"] == "stages":
-            least = 1e3 * row["multiply_adds"] / most["multiply_adds_per_s"]
-            took = row["stage_ms"]["network"]
-            lines.append(
-                f"| {row['backend']} | {row['height']}x{row['width']} | {took:.1f} | {least:.1f} "
-                f"({row['multiply_adds'] / 1e9:.2f} GMAC) | {100 * least / took:.0f} % |"
-            )
+    for row in rows:
+        digits = _digits(row)
+        took = row["stage_ms"]["network"]
+        least = {"multiply-adds": 1e3 * row["multiply_adds"] / most["multiply_adds_per_s"]}
+        amounts = {"multiply-adds": f"{row['multiply_adds'] / 1e9:.2f} GMAC"}
+        # Records of before don't have them.
+        if "moved_bytes" in row:
+            moved = row["moved_bytes"] / (2 if precision == "float16" else 1)
+            least["bytes"] = 1e3 * moved / most["copied_bytes_per_s"]
+            amounts["bytes"] = f"{moved / 1e9:.2f} GB"
+        limit = max(least, key=least.__getitem__)
+        both = (f"{name} {ms:.{digits}f} ({amounts[name]})" for name, ms in least.items())
+        lines.append(
+            f"| {row['backend']} | {row['height']}x{row['width']} | {took:.{digits}f} "
+            f"| {', '.join(both)} | {limit} | {100 * least[limit] / took:.0f} % |"
+        )
     return "\n".join(lines)
 
 

@@ -261,11 +261,16 @@ def test_rows_of_a_gpu_name_their_memory_and_their_overlap(weights, tmp_path, mo
     monkeypatch.setattr(bench, "Worker", FakeWorker)
     header = {"provenance": {"device": "a GPU"}, "device_type": "cuda"}
     monkeypatch.setattr(bench, "header", lambda *_: header)
+    ceilings = {"multiply_adds_per_s": 1e15, "copied_bytes_per_s": 1e12}
+    monkeypatch.setattr(bench, "ceilings", lambda device, _: {str(device): ceilings})
     path = tmp_path / "bench.json"
     arguments = ["--model", str(weights), "--sizes", "64x96", "--frames", "1", "--turn", "2"]
     arguments += ["--modes", *MODES, "--backends", "ours", "torch"]
     assert bench.main([*arguments, "--json", str(path)]) == 0
-    rows = json.loads(path.read_text())["rows"]
+    result = json.loads(path.read_text())
+    assert result["ceilings"] == {"cuda:0": ceilings}
+    rows = result["rows"]
+    assert all(row["moved_bytes"] > row["multiply_adds"] / 100 for row in rows)
     found = {(row["backend"], row["input"], row["mode"]): row for row in rows}
     assert len(found) == len(rows)
     both = list(itertools.product(["ours"], ["pinned", "pageable"], MODES[:2]))
