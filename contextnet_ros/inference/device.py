@@ -13,7 +13,11 @@ from typing import Any, Protocol
 
 import torch
 
+from contextnet_ros.files import UserError
+
 Work = Callable[[], None]
+
+REMEDY = "choose a smaller network_size (as 'scale 0.5'), or end what else uses that memory"
 
 _WARM_UP_RUNS = 3
 # Triton says the same of a kernel that this GPU or its driver can't load, which breaks nothing.
@@ -23,7 +27,7 @@ _DEVICE_FAILED = re.compile(
 )
 
 
-class DeviceError(RuntimeError):
+class DeviceError(UserError):
     """The device failed and gives no more results in this process, which should end: one line."""
 
 
@@ -197,3 +201,36 @@ def failure(error: BaseException) -> str:
     if any(isinstance(link, torch.OutOfMemoryError) for link in chain):
         return "memory"
     return "device" if any(_DEVICE_FAILED.search(text) for text in texts) else ""
+
+
+def explained(error: Exception, device: torch.device, what: str, remedy: str = REMEDY) -> Exception:
+    """Return what to tell a user of an exception: a UserError where `device` has too little memory
+    for `what`, a DeviceError where it failed, and any other as it is.
+    """
+    kind = "" if isinstance(error, UserError) else failure(error)
+    if kind == "memory":
+        return UserError(
+            f"{device} has too little memory for {what} ({first_line(error)}): {remedy}"
+        )
+    if kind == "device":
+        return DeviceError(
+            f"{first_line(error)} ({device} gives no more results in this process: start another)"
+        )
+    return error
+
+
+@contextmanager
+def explaining(device: torch.device, what: str, remedy: str = REMEDY) -> Iterator[None]:
+    """Raise an exception of the block as `explained` tells it."""
+    try:
+        yield
+    except Exception as error:
+        told = explained(error, device, what, remedy)
+        if told is error:
+            raise
+        raise told from error
+
+
+def first_line(error: BaseException) -> str:
+    """Return what an exception says first, or what it is."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import torch
 
 from contextnet_ros.inference.backend import PRECISIONS
-from contextnet_ros.inference.device import CudaDevice, Device, Work
+from contextnet_ros.inference.device import CudaDevice, Device, Work, explaining
 from contextnet_ros.inference.frame_program import DeviceNetwork, FrameProgram, find_kernels
 from contextnet_ros.inference.overlay import OverlayBlender
 from contextnet_ros.inference.pipeline import Pipeline
@@ -24,6 +24,7 @@ Tensors = dict[str, torch.Tensor]
 
 # More would take processors from what else runs on a robot, and gain little: memory is the limit.
 _MOST_COPY_THREADS = 4
+_LOADING_REMEDY = "end what else uses that memory, or choose device cpu"
 
 
 class DeviceSegmenter:
@@ -63,8 +64,8 @@ class DeviceSegmenter:
         return self.pipeline.stream(source, outputs)
 
     def set_blender(self, blender: OverlayBlender) -> None:
-        """Blend otherwise from the next frame on."""
-        self.pipeline.run(lambda: self._network.set_blender(blender))
+        """Blend otherwise from the next frame on; raises what Pipeline.run does."""
+        self.pipeline.run(lambda: self._network.set_blender(blender), "the colours of an overlay")
 
     def host_frame(self, height: int, width: int) -> npt.NDArray[np.uint8]:
         """Return a frame (H, W, 3) in memory that the device reads without a copy."""
@@ -76,9 +77,10 @@ class DeviceSegmenter:
         """Return milliseconds of each stage alone, with nothing else on the device.
 
         "copy_in" and "copy_out" from and to pinned memory; "preprocess", "network", "postprocess";
-        "kernels", these three together.
+        "kernels", these three together. Raises what Pipeline.alone does.
         """
-        with self.pipeline.alone():
+        height, width = image.shape[:2]
+        with self.pipeline.alone(f"the stages of a frame of {width} x {height}"):
             return self._time_stages(image, tuple(outputs), repeats)
 
     def _time_stages(
@@ -157,10 +159,13 @@ def on_cuda(
     network_size: NetworkSize,
     blender: OverlayBlender,
 ) -> DeviceSegmenter:
-    """Return a DeviceSegmenter on a GPU, with the kernels that run there."""
-    cuda = CudaDevice(device)
-    with torch.cuda.device(cuda.device):
-        kernels, note = find_kernels(cuda.device)
-    return DeviceSegmenter(
-        cuda, network, header, precision, num_threads, network_size, blender, kernels, note
-    )
+    """Return a DeviceSegmenter on a GPU, with the kernels that run there.
+
+    Raises UserError where the GPU has too little memory for it, DeviceError where it failed.
+    """
+    with explaining(device, "the network", _LOADING_REMEDY):
+        cuda = CudaDevice(device)
+        kernels, note = find_kernels(cuda, PRECISIONS[precision])
+        return DeviceSegmenter(
+            cuda, network, header, precision, num_threads, network_size, blender, kernels, note
+        )

@@ -6,6 +6,7 @@ elsewhere; both give the same inputs to the network and the same labels.
 
 from __future__ import annotations
 
+import functools
 import importlib
 from collections.abc import Mapping
 from types import ModuleType
@@ -15,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from contextnet_ros.inference.device import Device
+from contextnet_ros.inference.device import Device, failure, first_line
 from contextnet_ros.inference.overlay import OverlayBlender
 from contextnet_ros.inference.preprocess import Resizer, normalization_table
 from contextnet_ros.inference.upsample import Axis, confidence, interpolate
@@ -190,26 +191,54 @@ class FrameProgram:
         return plain.to(memory_format=torch.channels_last)
 
 
-def find_kernels(device: torch.device) -> tuple[ModuleType | None, str]:
+def find_kernels(device: Device, dtype: torch.dtype) -> tuple[ModuleType | None, str]:
     """Return the module of Triton kernels and "", or None and what is missing for them.
 
-    Compiles and runs both kernels once, on a frame of one pixel: a machine may have Triton and no
-    compiler for its launcher.
+    Compiles and runs both kernels once for a network of that dtype, on a frame of one pixel: a
+    machine may have Triton and no compiler for its launcher. Raises the exception of a device that
+    has too little memory or failed.
     """
     try:
         kernels = importlib.import_module("contextnet_ros.inference.kernels")
-        bytes_, dot = torch.zeros(1, 1, 3, dtype=torch.uint8, device=device), (1, 1)
-        table = torch.zeros(256, 3, device=device)
-        images, reduced = (torch.zeros(1, 3, side, side, device=device) for side in (4, 1))
-        kernels.prepare(bytes_, table, images, reduced, 4, True)
-        cells = kernels.Cells.of(Axis.between(1, 1, 4), device)
-        logits = torch.zeros(1, 2, 4, 4, device=device).to(memory_format=torch.channels_last)[0]
-        kernels.finish(logits, cells, cells, torch.zeros(dot, dtype=torch.uint8, device=device))
-    # Whatever it is, the plain operators do the same, slower.
+        stream, end = device.stream(), device.event()
+        stream.run(functools.partial(_try_kernels, kernels, device.device, dtype))
+        stream.record(end)
+        # Launched is not done: what a kernel does wrong shows when it has ended.
+        end.synchronize()
+    # Whatever it is, the plain operators do the same, slower; not so where nothing runs.
     except Exception as error:
-        cause = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        if failure(error):
+            raise
         return None, (
             f"plain operators at the network's ends; for several times their speed: pip install "
-            f"triton, and a C compiler (now: {cause})"
+            f"triton, and a C compiler (now: {first_line(error)})"
         )
     return kernels, ""
+
+
+def _try_kernels(kernels: ModuleType, place: torch.device, dtype: torch.dtype) -> None:
+    """Start both kernels, the second with the label alone and with every output."""
+
+    def bytes_(*shape: int) -> torch.Tensor:
+        return torch.zeros(shape, dtype=torch.uint8, device=place)
+
+    def values(channels: int, side: int) -> torch.Tensor:
+        plain = torch.zeros(1, channels, side, side, dtype=dtype, device=place)
+        return plain.to(memory_format=torch.channels_last)
+
+    frame, label = bytes_(1, 1, 3), bytes_(1, 1)
+    cells = kernels.Cells.of(Axis.between(1, 1, 4), place)
+    kernels.prepare(frame, torch.zeros(256, 3, device=place), values(3, 4), values(3, 1), 4, True)
+    logits = values(2, 4)[0]
+    kernels.finish(logits, cells, cells, label)
+    kernels.finish(
+        logits,
+        cells,
+        cells,
+        label,
+        confidence=bytes_(1, 1),
+        overlay=bytes_(1, 1, 3),
+        frame=frame,
+        frame_part=bytes_(256),
+        colour_part=bytes_(256, 3),
+    )

@@ -18,7 +18,15 @@ import numpy as np
 import torch
 
 from contextnet_ros.files import UserError
-from contextnet_ros.inference.device import Device, DeviceError, Work, failure
+from contextnet_ros.inference.device import (
+    REMEDY,
+    Device,
+    DeviceError,
+    Work,
+    explained,
+    explaining,
+    failure,
+)
 from contextnet_ros.inference.host_memory import Bytes, Lease
 from contextnet_ros.inference.preprocess import check_frame
 from contextnet_ros.inference.segmented_frame import SegmentedFrame
@@ -30,7 +38,6 @@ SLOTS = 3
 
 # Pairs of frame size and outputs whose buffers and recordings are kept.
 _KEPT = 6
-_REMEDY = "choose a smaller network_size (as 'scale 0.5'), or end what else uses that memory"
 
 
 class Pipeline:
@@ -107,25 +114,32 @@ class Pipeline:
         A frame in pinned memory is read until the job is finished, any other has been copied.
         """
         job = Job(index)
+        what = ""
         with self._lock:
             try:
-                if self._fatal is not None:
-                    raise self._fatal
+                self._check()
                 check_frame(image)
+                what = _frame(*image.shape[:2])
                 self._start(job, image, tuple(outputs))
             except Exception as error:
-                job.error = self._explained(error)
+                job.error = self._explained(error, what)
         return job
 
-    def run(self, work: Work) -> None:
-        """Start work between the frames already submitted and those to come."""
-        with self._lock:
+    def run(self, work: Work, what: str) -> None:
+        """Start work between the frames already submitted and those to come.
+
+        Raises what `segment` does, and tells `what` there is too little memory for.
+        """
+        with self._lock, self._explaining(what):
             self._streams["network"].run(work)
 
     @contextmanager
-    def alone(self) -> Iterator[None]:
-        """Leave the device to the caller: nothing is in flight, and nothing starts."""
-        with self._lock:
+    def alone(self, what: str) -> Iterator[None]:
+        """Leave the device to the caller: nothing is in flight, and nothing starts.
+
+        Raises an exception of the block as `run` does.
+        """
+        with self._lock, self._explaining(what):
             for ring in self._rings.values():
                 ring.finish()
             yield
@@ -187,7 +201,7 @@ class Pipeline:
             for step in STEPS:
                 timings[step] = float(slot.starts[step].elapsed_time(slot.ends[step]))
         except Exception as error:
-            failed = self._explained(error)
+            failed = self._explained(error, _frame(*slot.results["label"].shape))
         if failed is not None:
             raise failed
         if lease is None:
@@ -231,7 +245,7 @@ class Pipeline:
                 self._device.release()
                 raise UserError(
                     f"frames of {width} x {height} need more memory than {self._device.device} "
-                    f"has free: {_REMEDY}"
+                    f"has free: {REMEDY}"
                 )
         self._rings[key] = ring
         return ring
@@ -251,20 +265,29 @@ class Pipeline:
             _, ring = self._rings.popitem(last=False)
             ring.finish()
 
-    def _explained(self, error: Exception) -> Exception:
-        """Return what to tell the caller; a device that failed is never asked again."""
-        kind = failure(error)
-        if kind == "memory":
-            return UserError(
-                f"{self._device.device} has too little memory ({_first_line(error)}): {_REMEDY}"
-            )
-        if kind == "device" and self._fatal is None:
-            self._fatal = DeviceError(
-                f"{_first_line(error)} ({self._device.device} gives no more results in this "
-                "process, which should end)"
-            )
-        return self._fatal if kind == "device" and self._fatal is not None else error
+    def _check(self) -> None:
+        """Raise if the device has failed: it is never asked again."""
+        if self._fatal is not None:
+            raise self._fatal
+
+    def _explained(self, error: Exception, what: str) -> Exception:
+        told = explained(error, self._device.device, what)
+        if isinstance(told, DeviceError):
+            # The first one is the cause.
+            self._fatal = self._fatal or told
+            return self._fatal
+        return told
+
+    @contextmanager
+    def _explaining(self, what: str) -> Iterator[None]:
+        self._check()
+        try:
+            with explaining(self._device.device, what):
+                yield
+        except DeviceError as error:
+            self._fatal = error
+            raise
 
 
-def _first_line(error: BaseException) -> str:
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)
+def _frame(height: int, width: int) -> str:
+    return f"a frame of {width} x {height}"

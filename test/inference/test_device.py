@@ -7,8 +7,8 @@ from contextlib import nullcontext
 import pytest
 import torch
 
-from contextnet_ros.files import UserError
-from contextnet_ros.inference.device import CudaDevice, failure
+from contextnet_ros.files import UserError, run_command
+from contextnet_ros.inference.device import CudaDevice, DeviceError, failure
 
 TRITON = "Triton Error [CUDA]"
 
@@ -100,3 +100,11 @@ def test_too_little_memory_within_a_recording_is_no_device_failure():
     error = RuntimeError("CUDA error: operation failed due to a previous error during capture")
     error.__context__ = torch.OutOfMemoryError("CUDA out of memory")
     assert failure(error) == "memory"
+
+
+def test_a_command_whose_device_fails_says_so_in_one_line(capsys):
+    def command():
+        raise DeviceError("CUDA error: misaligned address")
+
+    assert run_command(command, "contextnet-segment") == 1
+    assert capsys.readouterr().err == "contextnet-segment: error: CUDA error: misaligned address\n"

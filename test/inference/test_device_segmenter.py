@@ -7,13 +7,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from stand_in_device import on_stand_in
+from stand_in_device import StandInDevice, on_stand_in
 
 from contextnet_ros.files import UserError
-from contextnet_ros.inference import OUTPUTS, Segmenter
+from contextnet_ros.inference import OUTPUTS, DeviceError, Segmenter, device_segmenter
 from contextnet_ros.inference.device_segmenter import DeviceSegmenter
-from contextnet_ros.inference.frame_program import find_kernels
-from contextnet_ros.network import ContextNet
+from contextnet_ros.inference.overlay import OverlayBlender
+from contextnet_ros.network import ContextNet, NetworkSize
 
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 
@@ -109,16 +109,40 @@ def test_stages_are_timed_alone(network, header, make_frame):
         Segmenter(network, header, device="cpu").time_stages(frame)
 
 
-def test_kernels_that_can_not_be_had_are_named_with_the_remedy(monkeypatch):
-    def missing(name):
-        raise ImportError(f"No module named 'triton' ({name})")
+@pytest.mark.parametrize("step", ["CudaDevice", "find_kernels", "DeviceNetwork"])
+@pytest.mark.parametrize(
+    ("error", "told", "says"),
+    [
+        (
+            torch.OutOfMemoryError("CUDA out of memory.\nmore"),
+            UserError,
+            r"^cuda:0 has too little memory for the network \(.*\): .* device cpu$",
+        ),
+        (RuntimeError("CUDA error: unknown\nmore"), DeviceError, r"^CUDA error: unknown .*\)$"),
+    ],
+)
+def test_what_fails_while_loading_is_one_line(
+    network, header, monkeypatch, step, error, told, says
+):
+    def fail(*_arguments):
+        raise error
 
-    monkeypatch.setattr("importlib.import_module", missing)
-    kernels, note = find_kernels(torch.device("cpu"))
-    assert kernels is None
-    assert "No module named 'triton'" in note
-    assert "pip install triton" in note
-    assert "\n" not in note
+    monkeypatch.setattr(device_segmenter, "CudaDevice", lambda _device: StandInDevice())
+    monkeypatch.setattr(device_segmenter, "find_kernels", lambda *_arguments: (None, ""))
+    monkeypatch.setattr(device_segmenter, step, fail)
+    options = "float32", 2, NetworkSize(), OverlayBlender(header.table)
+    with pytest.raises(told, match=says):
+        device_segmenter.on_cuda(torch.device("cuda", 0), network, header, *options)
+
+
+def test_too_little_memory_for_what_is_no_frame_is_one_line_too(network, header, make_frame):
+    ours, device = on_stand_in(network, header)
+    device.refusals["run"] = [torch.OutOfMemoryError("CUDA out of memory.")]
+    with pytest.raises(UserError, match=r"memory for the colours of an overlay .*network_size"):
+        ours.overlay_opacity = 0.9
+    device.limit = 0
+    with pytest.raises(UserError, match=r"the stages of a frame of 96 x 64 .*network_size"):
+        ours.time_stages(make_frame(64, 96))
 
 
 def test_the_note_of_what_is_missing_is_in_the_description(network, header):

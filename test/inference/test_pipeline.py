@@ -288,6 +288,28 @@ def test_a_failed_device_never_gives_a_label_again():
     assert len(device.launches) == launched
 
 
+def test_other_work_that_fails_is_one_line_too_and_a_failed_device_is_asked_no_more():
+    pipeline, device = make_pipeline(StandInDevice())
+    no_memory = torch.OutOfMemoryError("CUDA out of memory.\nmore")
+    device.refusals["run"] = [no_memory]
+    with pytest.raises(UserError, match=r"memory for the colours .*memory\.\): .*network_size"):
+        pipeline.run(lambda: None, "the colours")
+    with pytest.raises(UserError, match=r"memory for the stages "), pipeline.alone("the stages"):
+        raise no_memory
+    device.refusals["run"] = [RuntimeError("CUDA error: misaligned address\nmore")]
+    with pytest.raises(DeviceError, match=r"^CUDA error: misaligned address \(.*start another\)$"):
+        pipeline.run(lambda: None, "the colours")
+    launched = len(device.launches)
+    for ask in (
+        lambda: pipeline.run(lambda: None, "the colours"),
+        lambda: pipeline.alone("the stages").__enter__(),
+        lambda: pipeline.segment(frames(1)[0], ("label",)),
+    ):
+        with pytest.raises(DeviceError, match="misaligned address"):
+            ask()
+    assert len(device.launches) == launched
+
+
 def test_a_kernel_that_fails_while_it_runs_fails_its_frame():
     class Failing(Inverting):
         def __call__(self, inputs, outputs):
@@ -307,7 +329,7 @@ def test_a_launch_refused_for_memory_frees_its_slot():
     given = frames(3)
     expect(pipeline.segment(given[0], ("label",)), given[0])
     device.refusals["run"] = [RuntimeError("CUDA error: out of memory")]
-    with pytest.raises(UserError, match=r"too little memory.*network_size"):
+    with pytest.raises(UserError, match=r"too little memory for a frame of 8 x 6.*network_size"):
         pipeline.segment(given[1], ("label",))
     expect(pipeline.segment(given[2], ("label",)), given[2])
 
