@@ -12,10 +12,11 @@ import torch
 from torch import nn
 
 from contextnet_ros.files import UserError, atomic_write
+from contextnet_ros.training.distributed import World
 from contextnet_ros.training.recipe import Recipe
 
 CHECKPOINT_NAME = "checkpoint.pt"
-BAD_BATCH_NAME = "bad_batch.npz"
+BAD_BATCH_NAME = "bad_batch"
 
 
 Module = TypeVar("Module", bound=nn.Module)
@@ -53,14 +54,22 @@ def save_checkpoint(folder: Path, state: dict[str, Any]) -> None:
         temporary.write_bytes(buffer.getbuffer())
 
 
-def save_batch(folder: Path, images: torch.Tensor, labels: torch.Tensor, step: int) -> Path:
-    """Write the batch that broke a run, for a look at what is in it; returns its path."""
-    path = folder / BAD_BATCH_NAME
-    with atomic_write(path) as temporary:
+def save_batch(
+    folder: Path, images: torch.Tensor, labels: torch.Tensor, step: int, world: World
+) -> list[Path]:
+    """Write the batch that broke a run, for a look at what is in it; each process its part.
+
+    All processes have to call it. Returns the paths of all parts, by rank.
+    """
+    ends = [f"_{rank}" for rank in range(world.size)] if world.size > 1 else [""]
+    paths = [folder / f"{BAD_BATCH_NAME}{end}.npz" for end in ends]
+    with atomic_write(paths[world.rank]) as temporary:
         np.savez_compressed(
             temporary, images=images.cpu().numpy(), labels=labels.cpu().numpy(), step=step
         )
-    return path
+    # The first process to end takes the others along, written or not.
+    world.any(False, images.device)
+    return paths
 
 
 def load_checkpoint(folder: Path, recipe: Recipe) -> dict[str, Any] | None:

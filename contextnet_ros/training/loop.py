@@ -79,6 +79,7 @@ class Training:
             raise UserError(f"workers is {workers}; give 0 or more")
         self.table = recipe.table
         self.network_size = NetworkSize.parse(recipe.network_size)
+        self.pruned = start is not None
         state = load_checkpoint(folder, recipe)
         if start is None and recipe.init is not None:
             start = load_weights(model_path(recipe.init))
@@ -256,11 +257,14 @@ class Training:
 
     def _not_finite(self, what: str, images: torch.Tensor, labels: torch.Tensor) -> UserError:
         """Save the batch that did it; returns the error that says so."""
-        path = save_batch(self.folder, images, labels, self.step)
+        paths = save_batch(self.folder, images, labels, self.step, self.world)
+        best = self.folder / BEST_NAME
+        # What a pruned network has come to fits no recipe, which begins at the first width.
+        init = f" --set init={best}" if best.is_file() and not self.pruned else ""
         return UserError(
-            f"{what} at step {self.step}: lower learning_rate "
-            f"(now {self.recipe.learning_rate}) or set gradient_clip; the batch is in {path}, the "
-            f"last checkpoint in {self.folder}"
+            f"{what} at step {self.step}: train with a lower learning_rate (now "
+            f"{self.recipe.learning_rate}) or a gradient_clip in another folder, -o NEW{init}; "
+            f"the batch is in {', '.join(map(str, paths))}"
         )
 
     def _validate(self, means: Means) -> None:
