@@ -36,8 +36,9 @@ from contextnet_ros.inference.team import ALONE, Team
 
 SLOTS = 3
 
-# Pairs of frame size and outputs whose buffers and recordings are kept.
-_KEPT = 6
+# Pairs of frame size and outputs whose buffers and recordings are kept: two sizes, and the four
+# choices of outputs with the label.
+_KEPT = 8
 
 
 class Pipeline:

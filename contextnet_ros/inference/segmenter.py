@@ -220,11 +220,13 @@ class Segmenter:
         return self._gpu.time_stages(image, wanted, repeats)
 
     def warm_up(self, height: int, width: int) -> None:
-        """Segment an empty frame of this size with every output, and with the label alone or with
-        its overlay, so that the first real one isn't late."""
+        """Segment an empty frame of this size with every output and, on a GPU, with every choice of
+        them, so that the first real one isn't late."""
         empty = np.zeros((height, width, 3), np.uint8)
-        for outputs in (OUTPUTS, OUTPUTS[:2], OUTPUTS[:1])[: 3 if self._gpu else 1]:
-            self(empty, outputs)
+        self(empty, OUTPUTS)
+        if self._gpu is not None:
+            for outputs in (("overlay",), ("confidence",), ("label",)):
+                self(empty, outputs)
 
     def memory_bytes(self) -> int:
         """Return what torch's allocator holds on a GPU, or the process's resident set on a CPU."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 
 import numpy as np
@@ -69,12 +70,17 @@ def test_the_opacity_may_change_between_frames(network, header, make_frame):
     assert device.captures == captures
 
 
-def test_warm_up_prepares_every_output_of_a_size(network, header, make_frame):
+def test_warm_up_prepares_every_choice_of_outputs_and_two_sizes_are_kept(
+    network, header, make_frame
+):
     ours, device = on_stand_in(network, header)
-    ours.warm_up(64, 96)
+    sizes = (64, 96), (32, 48)
+    for size in sizes:
+        ours.warm_up(*size)
     captures, allocated = device.captures, len(device.allocated)
-    for outputs in (("label",), ("overlay", "label"), OUTPUTS, ()):
-        assert ours(make_frame(64, 96), outputs).label.shape == (64, 96)
+    choices = ("label",), ("overlay", "label"), ("label", "confidence"), OUTPUTS, ()
+    for size, outputs in itertools.product(sizes, choices):
+        assert ours(make_frame(*size), outputs).label.shape == size
     assert (device.captures, len(device.allocated)) == (captures, allocated)
 
 
