@@ -33,8 +33,8 @@ def make_row(
 ) -> Row:
     """Return the row of what a pipeline took in one mode.
 
-    `of_network`: `network`, `multiply_adds` and `moved_bytes`. `measured`: `frame_ms`, `stage_ms`, and the peaks
-    of memory.
+    `of_network`: `network`, `multiply_adds` and `moved_bytes`. `measured`: `frame_ms`, `stage_ms`,
+    and the peaks of memory.
     """
     times = np.asarray(measured["frame_ms"])
     return {
@@ -151,16 +151,13 @@ def roofline(result: dict[str, Any]) -> str:
     """Return in Markdown how the network's time, by the rows of mode stages, stands to what the
     machine can do at most; an empty text where there is no such row, or no ceiling."""
     most = result["ceilings"]
-    # Peers have no stage of the network alone on a GPU; its ceilings are of half precision.
+    if most is None:
+        return ""
+    # On a GPU peers have no stage of the network alone, and the ceilings are of half precision.
     precision = "float16" if result["device_type"] == "cuda" else "float32"
-    rows = [
-        row
-        for row in result["rows"]
-        if row["mode"] == "stages"
-        and "network" in row["stage_ms"]
-        and row["precision"] == precision
-    ]
-    if most is None or not rows:
+    staged = [row for row in result["rows"] if row["mode"] == "stages"]
+    rows = [row for row in staged if "network" in row["stage_ms"] and row["precision"] == precision]
+    if not rows:
         return ""
     lines = [
         f"Measured ceilings: {most['multiply_adds_per_s'] / 1e9:.0f} GMAC/s (a {precision} matrix "

@@ -1,4 +1,4 @@
-"""The roofline of contextnet-bench: what a network asks for, what a machine can do, and the share."""
+"""The roofline of contextnet-bench: what a network asks for, and what a machine can do."""
 
 from __future__ import annotations
 
