@@ -19,8 +19,10 @@ from contextnet_ros.tools import study
 from contextnet_ros.training.datasets import GeneratedScenes
 from contextnet_ros.training.folders import CamVid
 from contextnet_ros.training.loop import Training
+from contextnet_ros.training.recipe import Recipe
 from contextnet_ros.training.scoring import ConfusionMatrix
-from contextnet_ros.training.studies import STUDIES
+from contextnet_ros.training.stages import Setup
+from contextnet_ros.training.studies import STUDIES, Options
 from contextnet_ros.training.studies.study import published
 
 # Ten small trainings in the first test's set-up: seconds, but on a busy machine many.
@@ -243,6 +245,8 @@ def test_a_study_without_results_is_not_measured(name: str) -> None:
         (["variants", "--set", "validate=[]"], "validates on nothing"),
         (["pruning", "--set", "prune=null"], "has no `prune`"),
         (["pruning", "--seeds", "0"], "seeds is 0"),
+        (["recordings", "--set", "init=default"], "init default has seen CamVid"),
+        (["recordings", "--set", "teacher=[generated-cn14, cn14-160]"], "teacher cn14-160 has"),
         (["recordings", "--recordings", "0016E5"], "'0016E5' is none of 0001TP, 0006R0"),
         (["recordings", "--set", "train=[{data: camvid, split: val, share: 1}]"], "one recording"),
         (["zeroed", "--model", "nowhere"], "'nowhere' is unknown"),
@@ -261,6 +265,14 @@ def test_mistakes_are_told_in_one_line(
     error = capsys.readouterr().err
     assert message in error
     assert len(error.splitlines()) == 1
+
+
+def test_the_recipe_of_the_example_starts_from_weights_that_have_not_seen_camvid(
+    data: Path, tmp_path: Path
+) -> None:
+    options = Options(Recipe.load("camvid"), tmp_path, Setup(roots=data))
+    names = {"without-0001TP", "without-0006R0"}
+    assert set(STUDIES["recordings"].recipes(options)) == names
 
 
 def test_a_recipe_without_camvid_has_no_recordings(

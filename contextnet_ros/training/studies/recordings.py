@@ -8,6 +8,8 @@ from __future__ import annotations
 from typing import Any
 
 from contextnet_ros.files import UserError
+from contextnet_ros.inference import model_path
+from contextnet_ros.network import read_header
 from contextnet_ros.training.folders import recordings as recordings_of
 from contextnet_ros.training.recipe import Recipe
 from contextnet_ros.training.sources import open_data
@@ -25,9 +27,11 @@ from contextnet_ros.training.studies.study import (
 def recipes(options: Options) -> dict[str, Recipe]:
     """The recipe without each recording of its CamVid training data, validated on that alone.
 
-    Raises UserError for a recipe without CamVid, a recording that is not there, or the only one.
+    Raises UserError for a recipe without CamVid, or with weights that have seen it, for a recording
+    that is not there, or the only one.
     """
     recipe = options.recipe
+    _refuse_seen(recipe)
     found = _recordings(options)
     everyone = sorted({name for names in found.values() for name in names})
     for name in options.recordings:
@@ -48,6 +52,18 @@ def recipes(options: Options) -> dict[str, Recipe]:
         )
         for name in options.recordings or everyone
     }
+
+
+def _refuse_seen(recipe: Recipe) -> None:
+    """Raise UserError where a recording would not be held out of what the training starts from."""
+    remedies = {"init": "init=generated-cn14 or init=null", "teacher": "'teacher=[]'"}
+    models = [("init", recipe.init), *(("teacher", teacher) for teacher in recipe.teacher)]
+    for key, model in models:
+        # Whatever weights have seen, themselves or by their own start, their licence names.
+        if model is not None and "camvid" in read_header(model_path(model)).data_licence.lower():
+            raise UserError(
+                f"{key} {model} has seen CamVid, its recordings too: --set {remedies[key]}"
+            )
 
 
 def _recordings(options: Options) -> dict[int, list[str]]:
