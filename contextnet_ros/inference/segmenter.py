@@ -132,6 +132,11 @@ class Segmenter:
         return self._runs.precision
 
     @property
+    def note(self) -> str:
+        """What is missing for a faster backend, in one line; empty where nothing is."""
+        return self._runs.note
+
+    @property
     def overlay_opacity(self) -> float:
         """The share of the class colour in the overlay, 0 to 1; setting another raises
         UserError."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -91,6 +92,8 @@ def _evaluate(options: argparse.Namespace) -> int:
     segmenter = Segmenter.load(
         options.model, device=options.device, network_size=options.network_size
     )
+    if segmenter.note:
+        print(segmenter.note, file=sys.stderr)
     predict = _predictor(options, segmenter)
     if options.submission is not None:
         return _submit(options, segmenter, predict)

@@ -15,6 +15,7 @@ from contextnet_ros.inference import OUTPUTS, DeviceError, Segmenter, device_seg
 from contextnet_ros.inference.device_segmenter import DeviceSegmenter
 from contextnet_ros.inference.overlay import OverlayBlender
 from contextnet_ros.network import ContextNet, NetworkSize
+from contextnet_ros.tools import evaluate
 
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 
@@ -155,6 +156,18 @@ def test_the_note_of_what_is_missing_is_in_the_description(network, header):
     ours, _ = on_stand_in(network, header)
     ours._gpu.note = "plain operators"
     assert "plain operators" in ours.describe()
+
+
+def test_the_note_of_what_is_missing_is_told_where_scores_are_measured(
+    network, header, monkeypatch, capsys
+):
+    ours, _ = on_stand_in(network, header)
+    ours._gpu.note = "plain operators"
+    monkeypatch.setattr(Segmenter, "load", lambda *_arguments, **_options: ours)
+    assert evaluate.main(["--data", "generated", "--frames", "1", "--size", "64x96"]) == 0
+    said = capsys.readouterr()
+    assert "plain operators\n" in said.err
+    assert "plain operators" not in said.out
 
 
 def test_newest_wins_on_a_cpu_too(network, header, make_frame):
