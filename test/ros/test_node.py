@@ -227,4 +227,5 @@ def test_the_start_lines_say_what_was_loaded_where_and_what_it_listens_to(node, 
     assert "not stated" in said[0]
     assert said[1].startswith("runs on cpu in float32")
     assert "warmed up with 160 x 96 pixels" in said[1]
-    assert said[2].startswith("listens to /image")
+    # Behind what is missing for a faster backend, where something is.
+    assert any(line.startswith("listens to /image") for line in said[2:4])

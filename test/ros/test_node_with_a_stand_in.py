@@ -29,6 +29,15 @@ def test_it_warms_up_with_the_configured_size_before_it_subscribes(stand_in):
     assert stand_in.asked == []
 
 
+def test_what_is_missing_for_a_faster_backend_is_a_warning_at_the_start(
+    stand_in, serve_node, capfd
+):
+    stand_in.note = "plain operators; pip install triton"
+    serve_node(stand_in)
+    (line,) = [line for line in capfd.readouterr().err.splitlines() if stand_in.note in line]
+    assert line.startswith("[WARN]")
+
+
 def test_the_overlay_is_computed_only_while_somebody_subscribes(stand_in, served):
     peer = served.peer
     message = peer.message(street(96, 160))
