@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass, field, fields
 from itertools import pairwise
 from pathlib import Path
@@ -30,6 +31,7 @@ OPTIMIZERS = ("adamw", "rmsprop")
 BRANCHES = ("context", "detail")
 _OPTIONAL_TEXTS = ("init", "branch")
 _OPTIONAL_NUMBERS = ("class_weights", "ohem_share", "gradient_clip")
+_FROM_ZERO = ("seed", "weight_decay", "auxiliary_weight", "power", "warmup_steps")
 
 
 @dataclass(frozen=True)
@@ -153,6 +155,11 @@ class Recipe:
         for key in ("steps", "batch", "validate_every", "checkpoint_every"):
             if getattr(self, key) < 1:
                 raise UserError(f"{key} is {getattr(self, key)}; give 1 or more")
+        for key in _FROM_ZERO:
+            if getattr(self, key) < 0:
+                raise UserError(f"{key} is {getattr(self, key)}; give 0 or more")
+        if self.learning_rate <= 0:
+            raise UserError(f"learning_rate is {self.learning_rate}; give more than 0")
         if self.class_weights is not None and self.class_weights <= 1:
             raise UserError(f"class_weights is {self.class_weights}; give more than 1, as 1.1")
         if not 0 <= self.dropout < 1 or not 0 <= self.ema_decay < 1:
@@ -202,7 +209,8 @@ class Recipe:
                 raise UserError(f"map is {entry['map']!r}; give class names of the data as keys")
         for entry in self.train:
             share = entry.get("share")
-            if not isinstance(share, (int, float)) or isinstance(share, bool) or share <= 0:
+            wrong = not isinstance(share, (int, float)) or isinstance(share, bool)
+            if wrong or not 0 < entry["share"] < math.inf:
                 raise UserError(f"share is {share!r} in {entry}; give a number above 0")
 
     def _check_prune(self, prune: PruneStages) -> None:

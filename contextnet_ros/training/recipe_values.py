@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Collection
 from typing import Any
 
@@ -41,13 +42,15 @@ def pair(name: str, value: Any, kind: type) -> tuple[Any, Any]:
 
 
 def number(name: str, value: Any, kind: type) -> Any:
-    """`value` as an int or a float; raises UserError if it is none."""
+    """`value` as an int or a finite float; raises UserError if it is none."""
     # YAML 1.1 takes 2e-3 for text, whatever its writer meant.
     try:
         result = None if isinstance(value, bool) else kind(value)
-    except (TypeError, ValueError):
+        if result != float(value) or not math.isfinite(result):
+            result = None
+    except (TypeError, ValueError, OverflowError):
         result = None
-    if result is None or (kind is int and result != float(value)):
+    if result is None:
         raise UserError(
             f"{name} is {value!r}; give {'a whole number' if kind is int else 'a number'}"
         )
@@ -60,7 +63,7 @@ def typed(
     optional_texts: Collection[str] = (),
     optional_numbers: Collection[str] = (),
 ) -> dict[str, Any]:
-    """`data` with every number of the type that its default has; those in `optional_*` may be None.
+    """`data` with every value of the type that its default has; those in `optional_*` may be None.
 
     Raises UserError for a value of another type.
     """
@@ -68,10 +71,14 @@ def typed(
     for key, value in data.items():
         default = getattr(defaults, key)
         optional = (*optional_texts, *optional_numbers)
-        if isinstance(default, bool) or (value is None and key in optional):
+        if value is None and key in optional:
             continue
-        if isinstance(default, (int, float)) or key in optional_numbers:
+        if isinstance(default, bool):
+            # Of texts, 'no' and 'false' would count as true.
+            if not isinstance(value, bool):
+                raise UserError(f"{key} is {value!r}; give true or false, without quotes")
+        elif isinstance(default, (int, float)) or key in optional_numbers:
             result[key] = number(key, value, int if isinstance(default, int) else float)
-        elif isinstance(default, str) and not isinstance(value, str):
+        elif not isinstance(value, str) and (isinstance(default, str) or key in optional_texts):
             raise UserError(f"{key} is {value!r}; give a text")
     return result

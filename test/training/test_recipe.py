@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import pytest
@@ -72,6 +73,20 @@ def test_settings_override_the_recipe() -> None:
         ({"steps": "abc"}, "steps is 'abc'; give a whole number"),
         ({"steps": 1.5}, "steps is 1.5; give a whole number"),
         ({"seed": "x"}, "seed is 'x'"),
+        ({"steps": math.inf}, "steps is inf; give a whole number"),
+        ({"learning_rate": math.nan}, "learning_rate is nan; give a number"),
+        ({"learning_rate": math.inf}, "learning_rate is inf"),
+        ({"learning_rate": 0}, r"learning_rate is 0\.0; give more than 0"),
+        ({"seed": -1}, "seed is -1; give 0 or more"),
+        ({"weight_decay": -0.1}, r"weight_decay is -0\.1; give 0 or more"),
+        ({"auxiliary_weight": -1}, r"auxiliary_weight is -1\.0"),
+        ({"power": -1}, r"power is -1\.0"),
+        ({"warmup_steps": -1}, "warmup_steps is -1"),
+        ({"ppm": "false"}, "ppm is 'false'; give true or false"),
+        ({"freeze_normalization": None}, "freeze_normalization is None; give true or false"),
+        ({"augmentation": {"flip": "no"}}, "flip is 'no'; give true or false"),
+        ({"init": 5}, "init is 5; give a text"),
+        ({"train": [{**TRAIN[0], "share": math.nan}]}, "share is nan"),
         ({"class_weights": 0.5}, r"class_weights is 0\.5"),
         ({"augmentation": 5}, "augmentation is 5"),
         ({"augmentation": {"crop": 5}}, "crop is 5"),
