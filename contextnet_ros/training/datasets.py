@@ -24,6 +24,9 @@ from contextnet_ros.training.scenes import MIN_SIDE, render_frame
 FIRST_UNSEEN_SEED = 900_000
 """Scenes from this seed on are never trained on: scores and demonstrations use them."""
 
+_PNG_END = b"IEND\xaeB`\x82"
+"""A PNG's last chunk, with its checksum."""
+
 GENERATED_LICENCE = "generated scenes: no restriction"
 
 
@@ -103,6 +106,11 @@ class PairedFiles(LabelledFrames):
     def label(self, index: int) -> Pixels:
         path = self.pairs[index][1]
         values = _read(path, cv2.IMREAD_UNCHANGED)
+        if values.ndim != 2 and _has_palette(path):
+            raise UserError(
+                f"{path} is a PNG with a palette, which is read as its colours: save its values as "
+                "gray, with Pillow `Image.fromarray(numpy.array(Image.open(path))).save(path)`"
+            )
         if values.ndim != 2 or values.dtype != np.uint8:
             raise UserError(
                 f"{path} is {values.dtype} {values.shape}: a label has one byte a pixel"
@@ -111,8 +119,9 @@ class PairedFiles(LabelledFrames):
         outside = ids < 0
         if outside.any():
             known = np.flatnonzero(self._ids >= 0)
+            first = values[outside][0]
             raise UserError(
-                f"{path} holds the value {values[outside][0]} at {outside.sum()} pixels; "
+                f"{path} holds the value {first} at {(values == first).sum()} pixels; "
                 f"its labels may be {', '.join(map(str, known))}"
             )
         return ids.astype(np.uint8)
@@ -150,11 +159,25 @@ def _read(path: Path, flags: int) -> Pixels:
     return np.asarray(image)
 
 
+def _has_palette(path: Path) -> bool:
+    with path.open("rb") as file:
+        head = file.read(26)
+    return head.startswith(b"\x89PNG") and head[25:] == b"\x03"
+
+
 def _image_size(path: Path) -> tuple[int, int]:
-    """(height, width); of a PNG out of its first bytes, since decoding all takes minutes."""
+    """(height, width); of a PNG out of its first bytes, since decoding all takes minutes.
+
+    Raises UserError for one that was cut off.
+    """
     with path.open("rb") as file:
         head = file.read(24)
+        # Not the very last bytes: some writers leave a few behind the picture's end.
+        file.seek(max(0, path.stat().st_size - 4096))
+        tail = file.read()
     if head.startswith(b"\x89PNG") and len(head) == 24:
+        if _PNG_END not in tail:
+            raise UserError(f"{path} is cut off: copy it again")
         width, height = struct.unpack(">II", head[16:])
         return height, width
     height, width = _read(path, cv2.IMREAD_COLOR).shape[:2]

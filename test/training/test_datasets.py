@@ -10,6 +10,7 @@ import pytest
 
 from contextnet_ros.files import UserError
 from contextnet_ros.labels import CAMVID, CITYSCAPES, CITYSCAPES_TO_CAMVID, ClassTable
+from contextnet_ros.training import datasets
 from contextnet_ros.training.datasets import (
     GeneratedScenes,
     InMemory,
@@ -45,6 +46,7 @@ def test_a_label_outside_the_table_is_named(camvid: Path) -> None:
     path = camvid / "trainannot" / "f001.png"
     label = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
     label[0, :5] = 77
+    label[1, :3] = 78
     cv2.imwrite(str(path), label)
     with pytest.raises(UserError, match=r"f001\.png holds the value 77 at 5 pixels"):
         InMemory(CamVid(camvid, "train"))
@@ -61,6 +63,35 @@ def test_an_unreadable_image_is_named(camvid: Path) -> None:
     (camvid / "train" / "f002.png").write_bytes(b"no png")
     with pytest.raises(UserError, match=r"f002\.png is no readable image"):
         InMemory(CamVid(camvid, "train"))
+
+
+def test_a_label_with_a_palette_is_told_how_to_become_gray(camvid: Path) -> None:
+    image = pytest.importorskip("PIL.Image", reason="needs Pillow (requirements-dev.txt)")
+    path = camvid / "trainannot" / "f001.png"
+    expected = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
+    coloured = image.fromarray(expected).convert("P")
+    coloured.putdata(expected.ravel().tolist())
+    coloured.putpalette([value * 20 for value in range(12) for _ in "rgb"])
+    coloured.save(path)
+    with pytest.raises(UserError, match=r"f001\.png is a PNG with a palette.*as gray") as caught:
+        InMemory(CamVid(camvid, "train"))
+    remedy = str(caught.value).split("`")[1]
+    exec(remedy, {"Image": image, "numpy": np, "path": path})
+    again = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+    np.testing.assert_array_equal(again, expected)
+
+
+def test_a_large_data_set_with_a_cut_off_image_is_refused_before_training(
+    camvid: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(datasets, "KEPT_BYTES", 0)
+    path = camvid / "train" / "f002.png"
+    whole = path.read_bytes()
+    path.write_bytes(whole + b"\n")
+    datasets.ready(CamVid(camvid, "train"))
+    path.write_bytes(whole[:-5])
+    with pytest.raises(UserError, match=r"f002\.png is cut off: copy it again"):
+        datasets.ready(CamVid(camvid, "train"))
 
 
 def test_generated_scenes_in_both_tables_are_the_same_scenes() -> None:
