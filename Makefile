@@ -60,6 +60,7 @@ lint: $(DEV_STAMP)
 # The figures in the documents, out of docs/results and models/.
 docs: $(RUN_STAMP)
 	$(BIN)/python -m contextnet_ros.tools.curves docs/results/training-*.jsonl
+	$(BIN)/python -m contextnet_ros.tools.bench_plot docs/results/bench-cpu.json $(wildcard docs/results/bench-gpu.json)
 	$(BIN)/python -m contextnet_ros.tools.document README.md docs/*.md docs/models/*.md
 
 # The node without its network beside a bare relay, and what it holds: about a quarter of an hour.

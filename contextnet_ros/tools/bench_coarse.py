@@ -1,7 +1,7 @@
 """Mode coarse of contextnet-bench: the folded network alone, from a float image to stride-8 logits.
 
-Every runtime has the same work here, whatever a user would write around it: it is what the default
-backend of a CPU is chosen by. `torch` is left out, being the network as its author has it.
+Every runtime has the same work here, whatever a user would write around it, which tells them apart.
+`torch` is left out, being the network as its author has it.
 """
 
 from __future__ import annotations

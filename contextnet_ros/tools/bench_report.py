@@ -19,7 +19,7 @@ PAPER_FPS = {(1024, 2048): (18.3, 41.9), (512, 1024): (65.5, 136.2), (256, 512):
 with kernels alone, which is what parallel transfers reach."""
 
 # BGR, one for each stage in the order they run.
-_STAGE_COLOURS = (
+STAGE_COLOURS = (
     (196, 160, 90), (90, 140, 60), (70, 110, 220), (160, 90, 160), (60, 180, 200), (120, 120, 120),
 )  # fmt: skip
 
@@ -163,8 +163,9 @@ def roofline(result: dict[str, Any]) -> str:
         f"Measured ceilings: {most['multiply_adds_per_s'] / 1e9:.0f} GMAC/s (a {precision} matrix "
         f"product), {most['copied_bytes_per_s'] / 1e9:.1f} GB/s read and written (a copy).",
         "",
-        "| backend | size | network, ms | at the ceilings, ms | limit | share |",
-        "|---|---|---|---|---|---|",
+        "| backend | size | network, ms | at the ceilings, ms | limit | share "
+        "| pre- and postprocessing, of the network |",
+        "|---|---|---|---|---|---|---|",
     ]
     for row in rows:
         digits = _digits(row)
@@ -177,10 +178,13 @@ def roofline(result: dict[str, Any]) -> str:
             least["bytes"] = 1e3 * moved / most["copied_bytes_per_s"]
             amounts["bytes"] = f"{moved / 1e9:.2f} GB"
         limit = max(least, key=least.__getitem__)
+        stages = row["stage_ms"]
+        around = stages.get("kernels", sum(stages.values())) - took
         both = (f"{name} {ms:.{digits}f} ({amounts[name]})" for name, ms in least.items())
         lines.append(
             f"| {row['backend']} | {row['height']}x{row['width']} | {took:.{digits}f} "
-            f"| {', '.join(both)} | {limit} | {100 * least[limit] / took:.0f} % |"
+            f"| {', '.join(both)} | {limit} | {100 * least[limit] / took:.0f} % "
+            f"| {100 * around / took:.1f} % |"
         )
     return "\n".join(lines)
 
@@ -204,7 +208,7 @@ def plot(rows: Sequence[Row]) -> npt.NDArray[np.uint8]:
         end = 0.0
         for name, value in stages.items():
             start, end = end, end + value
-            colour = _STAGE_COLOURS[names.index(name) if name in names else 1]
+            colour = STAGE_COLOURS[names.index(name) if name in names else 1]
             corners = [(left + round(length * at / longest)) for at in (start, end)]
             cv2.rectangle(picture, (corners[0], top), (corners[1], top + bar), colour, cv2.FILLED)
         ratio = row["ratio_to_ours"]
@@ -214,7 +218,7 @@ def plot(rows: Sequence[Row]) -> npt.NDArray[np.uint8]:
     for index, name in enumerate(names):
         x = 14 + 190 * index
         cv2.rectangle(
-            picture, (x, height - 26), (x + 18, height - 10), _STAGE_COLOURS[index], cv2.FILLED
+            picture, (x, height - 26), (x + 18, height - 10), STAGE_COLOURS[index], cv2.FILLED
         )
         _write(picture, name, (x + 26, height - 12))
     return picture

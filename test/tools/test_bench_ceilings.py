@@ -58,12 +58,12 @@ def result(*rows, device_type="cpu", operations=100e9, copied=40e9):
 
 
 def test_the_roofline_is_operations_and_bytes_over_their_ceilings_and_the_larger_one_limits():
-    text = roofline(result(row(network=100.0)))
+    text = roofline(result(row(preprocess=3.0, network=100.0, postprocess=4.5)))
     assert "100 GMAC/s (a float32 matrix product), 40.0 GB/s" in text
     both = "multiply-adds 50.0 (5.00 GMAC), bytes 25.0 (1.00 GB)"
-    assert f"| ours | 70x100 | 100.0 | {both} | multiply-adds | 50 % |" in text
+    assert f"| ours | 70x100 | 100.0 | {both} | multiply-adds | 50 % | 7.5 % |" in text
     text = roofline(result(row(network=100.0), copied=12.5e9))
-    assert "bytes 80.0 (1.00 GB) | bytes | 80 % |" in text
+    assert "bytes 80.0 (1.00 GB) | bytes | 80 % | 0.0 % |" in text
 
 
 def test_a_roofline_without_rows_or_ceilings_is_an_empty_text():
@@ -78,7 +78,7 @@ def test_on_a_gpu_the_roofline_is_of_networks_timed_alone_in_half_precision():
     most = {"operations": 1e14, "copied": 2e12}
     *_, only = roofline(result(peer, full, half, device_type="cuda", **most)).splitlines()
     both = "multiply-adds 0.050 (5.00 GMAC), bytes 0.250 (0.50 GB)"
-    assert only == f"| ours | 70x100 | 0.500 | {both} | bytes | 50 % |"
+    assert only == f"| ours | 70x100 | 0.500 | {both} | bytes | 50 % | 40.0 % |"
     assert roofline(result(peer, full, device_type="cuda", **most)) == ""
 
 
