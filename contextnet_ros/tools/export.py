@@ -27,7 +27,8 @@ PROG = "contextnet-export"
 
 EXAMPLES = """examples:
   contextnet-export default -o default.onnx
-      normalized images of any size that divides by 32 in, logits of 1/8 of it out
+      normalized images of any size that divides by the network's size multiple in (32; of cn18 64,
+      of cn12 16), logits of 1/8 of it out
   contextnet-export default -o default.onnx --size 1024x2048 --fused-ends both
       camera bytes (BGR) in, label map out
   contextnet-export runs/mine/best.safetensors -o mine.onnx --fused-ends front --json check.json
@@ -45,7 +46,7 @@ FUSED_ENDS = {
 TOLERANCE = 1e-4
 """Largest difference of logits from PyTorch's, as a share of the largest logit."""
 
-# Sizes that stand for any: one that divides by 32, and one that has to be padded.
+# Sizes that stand for any: one that divides by every network's multiple, and one to be padded.
 _CHECKED_SIZES = ((192, 320), (150, 205))
 
 
