@@ -92,4 +92,11 @@ def load_checkpoint(folder: Path, recipe: Recipe) -> dict[str, Any] | None:
             f"{folder} holds a run with another recipe (different: {', '.join(keys)}): "
             "name another folder with -o"
         )
+    # The recipe has the path of a table of one's own, not what stands in it; older states neither.
+    known = state.get("table", recipe.table.to_dict())["names"]
+    if known != list(recipe.table.names):
+        raise UserError(
+            f"{folder} holds a run with the classes {', '.join(known)}, {recipe.classes} has "
+            f"{', '.join(recipe.table.names)} now: restore it, or name another folder with -o"
+        )
     return state

@@ -145,6 +145,7 @@ class Training:
             return
         state = {
             "recipe": self.recipe.to_dict(),
+            "table": self.table.to_dict(),
             "model": self.model.state_dict(),
             "average": self.average.module.state_dict(),
             "optimizer": self.optimizer.state_dict(),

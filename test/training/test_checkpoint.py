@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 
 from contextnet_ros.files import UserError
 from contextnet_ros.training.checkpoint import (
@@ -64,3 +65,25 @@ def test_a_checkpoint_of_another_network_or_loss_is_refused(
     with pytest.raises(UserError, match=rf"another recipe \(different: {key}\).*-o") as caught:
         load_checkpoint(tmp_path, other)
     assert "\n" not in str(caught.value)
+
+
+def test_a_class_table_that_has_changed_since_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "farm.yaml"
+
+    def write(*names: str) -> None:
+        classes = [{"name": name, "color": [9, 9, len(name)]} for name in names]
+        path.write_text(yaml.safe_dump({"name": "farm", "classes": classes}))
+
+    write("field", "cow")
+    data = {"data": "folders", "images": "i", "labels": "l", "table": str(path), "share": 1}
+    recipe = Recipe.from_dict({"classes": str(path), "train": [data]})
+    save_checkpoint(tmp_path, {"recipe": recipe.to_dict(), "table": recipe.table.to_dict()})
+    assert load_checkpoint(tmp_path, recipe) is not None
+    write("cow", "field")
+    message = r"the classes field, cow, .*farm\.yaml has cow, field now: restore it.*-o"
+    with pytest.raises(UserError, match=message) as caught:
+        load_checkpoint(tmp_path, recipe)
+    assert "\n" not in str(caught.value)
+    # One from before the table was kept goes on.
+    save_checkpoint(tmp_path, {"recipe": recipe.to_dict(), "step": 1})
+    assert load_checkpoint(tmp_path, recipe) is not None

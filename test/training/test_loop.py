@@ -141,6 +141,7 @@ def test_a_run_from_before_a_recipe_key_was_there_goes_on(tmp_path: Path, camvid
     state = torch.load(path, weights_only=True)
     for key in ("width", "ppm", "optimizer", "epsilon"):
         del state["recipe"][key]
+    assert state.pop("table") == CAMVID.to_dict()
     torch.save(state, path)
     assert Training(RECIPE, tmp_path / "run", camvid, "cpu").step == 1
 
