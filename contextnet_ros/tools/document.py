@@ -24,6 +24,7 @@ from contextnet_ros.files import UserError, atomic_write, run_command
 from contextnet_ros.labels import CAMVID
 from contextnet_ros.network import ContextNet, NetworkSize, count_parameters, load_weights
 from contextnet_ros.tools import bag_tables, bench_report
+from contextnet_ros.tools.bench_ceilings import multiply_adds
 from contextnet_ros.training.studies import STUDIES
 from contextnet_ros.training.studies.study import NOT_MEASURED, markdown, published
 
@@ -178,7 +179,7 @@ def header_block(paths: Sequence[Path]) -> str:
         [
             f"- network: {header.variant}, {count_parameters(network):,} parameters, "
             f"{header.table.num_classes} classes ({', '.join(header.table.names)})",
-            f"- network size: {header.network_size} ({_seen(header.network_size)}), "
+            f"- network size: {header.network_size} ({_seen(header.network_size, network)}), "
             f"{header.network_size.interpolation} interpolation",
             f"- data: {header.data_licence}",
             f"- package version: {header.package_version}",
@@ -190,10 +191,17 @@ def header_block(paths: Sequence[Path]) -> str:
     )
 
 
-def _seen(size: NetworkSize) -> str:
+def _seen(size: NetworkSize, network: ContextNet) -> str:
     shapes = [(360, 480), (1080, 1920), (1024, 2048)]
-    seen = (f"{h} x {w} is seen as {' x '.join(map(str, size.resolve(h, w)))}" for h, w in shapes)
-    return ", ".join(seen)
+    return ", ".join(
+        f"{h} x {w} is seen as {' x '.join(map(str, size.resolve(h, w)))} for "
+        f"{_gmac(network, size, h, w)}"
+        for h, w in shapes
+    )
+
+
+def _gmac(network: ContextNet, size: NetworkSize, height: int, width: int) -> str:
+    return f"{multiply_adds(network, *size.resolve(height, width)) / 1e9:.2g} GMAC"
 
 
 def study_table(paths: Sequence[Path]) -> str:
@@ -214,10 +222,12 @@ def camvid_table(paths: Sequence[Path]) -> str:
     rows, notes = [], []
     for path in paths:
         name, size, miou = path.stem.removesuffix("-camvid-test"), "-", NOT_MEASURED
-        count = f"{count_parameters(ContextNet(CAMVID.num_classes, name)):,}"
+        network = ContextNet(CAMVID.num_classes, name)
+        count = f"{count_parameters(network):,}"
         if path.is_file():
             result = json.loads(path.read_text())
-            size, miou = result["network_size"], _percent(result["miou_percent"])
+            cost = _gmac(network, NetworkSize.parse(result["network_size"]), 360, 480)
+            size, miou = f"{result['network_size']}, {cost}", _percent(result["miou_percent"])
             notes.append(f"`{path.name}`: {measured(result)}")
         rows.append([f"**{name}**", count, size, miou, "here"])
     for name, row in sorted(published()["camvid_test"].items(), key=lambda item: item[1]["miou"]):

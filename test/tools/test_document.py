@@ -110,7 +110,7 @@ def test_what_was_not_measured_says_so_until_there_is_a_result(tmp_path: Path) -
     assert "| DABNet | 0.76 M | 480 x 360 | 66.7 % | arXiv 1907.11357 |" in filled
     (tmp_path / "cn14-camvid-test.json").write_text(json.dumps(RESULT))
     filled = document.fill(filled, tmp_path)
-    assert "| **cn14** | 855,819 | frame | 91.2 % | here |" in filled
+    assert "| **cn14** | 855,819 | frame, 0.49 GMAC | 91.2 % | here |" in filled
     assert "`cn14-camvid-test.json`: a processor, 2 CPUs" in filled
 
 
