@@ -222,7 +222,7 @@ def camvid_table(paths: Sequence[Path]) -> str:
     rows, notes = [], []
     for path in paths:
         name, size, miou = path.stem.removesuffix("-camvid-test"), "-", NOT_MEASURED
-        network = ContextNet(CAMVID.num_classes, name)
+        network = ContextNet(CAMVID.num_classes, name).eval()
         count = f"{count_parameters(network):,}"
         if path.is_file():
             result = json.loads(path.read_text())
