@@ -190,6 +190,8 @@ def report(model: str, scores: dict[str, Any]) -> str:
         rows["category_iiou_mean_percent"] = "category iIoU"
     for key, name in rows.items():
         lines.append(f"  {name:<16} {percent(scores[key])}")
+    if "iiou_left_out" in scores:
+        lines.append(f"  iIoU left out: {scores['iiou_left_out']}")
     return "\n".join(lines)
 
 

@@ -33,7 +33,8 @@ class Evaluation:
         self.frames = frames
         self.ignore_id = ignore_id
         self.confusion = ConfusionMatrix(frames.table.num_classes, ignore_id)
-        self.instances: InstanceScores | None = None
+        self.instances = InstanceScores()
+        self.frames_with_instances = 0
         self.per_frame: list[FrameScore] = []
 
     def run(self, predict: Callable[[Pixels], Pixels]) -> None:
@@ -54,7 +55,7 @@ class Evaluation:
     def _add_instances(self, index: int, prediction: Pixels) -> None:
         instances = self.frames.instances(index) if isinstance(self.frames, Cityscapes) else None
         if instances is not None:
-            self.instances = self.instances or InstanceScores()
+            self.frames_with_instances += 1
             self.instances.update(prediction, instances)
 
     def worst(self, count: int = 10) -> list[FrameScore]:
@@ -69,7 +70,13 @@ class Evaluation:
             "frames": len(self.frames),
             **self.confusion.to_dict(self.frames.table),
         }
-        if self.instances is not None:
+        missing = len(self.frames) - self.frames_with_instances
+        if self.frames_with_instances and missing:
+            # Its hits would be those of some frames, its false positives those of all.
+            result["iiou_left_out"] = (
+                f"instanceIds of {missing} of {len(self.frames)} frames are missing"
+            )
+        elif self.frames_with_instances:
             classes = self.instances.iou(self.confusion)
             categories = self.instances.category_iou(self.confusion)
             result["iiou_mean_percent"] = percent(mean(classes))

@@ -70,6 +70,24 @@ def test_scores_and_details_of_cityscapes(tmp_path: Path, root: Path) -> None:
     assert (details / "confusion.png").is_file()
 
 
+def test_iiou_is_left_out_unless_every_frame_has_instances(
+    tmp_path: Path, root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model, result = weights(tmp_path / "w.safetensors", CITYSCAPES), tmp_path / "s.json"
+    arguments = ["--model", str(model), "--data", "cityscapes", "--root", str(root)]
+    arguments += ["--device", "cpu", "--json", str(result)]
+    instances = sorted(root.rglob("*_instanceIds.png"))
+    instances[0].unlink()
+    assert evaluate.main(arguments) == 0
+    scores = json.loads(result.read_text())
+    assert not [key for key in scores if key.endswith("iiou_percent") or "iiou_mean" in key]
+    assert scores["iiou_left_out"] == "instanceIds of 1 of 2 frames are missing"
+    assert "iIoU left out: instanceIds of 1 of 2" in capsys.readouterr().out
+    instances[1].unlink()
+    assert evaluate.main(arguments) == 0
+    assert not [key for key in json.loads(result.read_text()) if "iiou" in key]
+
+
 def test_flip_and_scales_are_told_in_the_result(tmp_path: Path, root: Path) -> None:
     model, result = weights(tmp_path / "w.safetensors", CAMVID), tmp_path / "s.json"
     arguments = ["--model", str(model), "--data", "cityscapes", "--root", str(root)]
