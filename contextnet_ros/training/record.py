@@ -43,7 +43,8 @@ class Record:
         """Append an entry, which holds its `step`; raises UserError where the disk refuses."""
         summary = ", ".join(
             # A set without a scored pixel has no mIoU.
-            f"{s['data']}: {'none' if s['miou_percent'] is None else s['miou_percent']} %"
+            f"{s['data']}: "
+            + ("none" if s["miou_percent"] is None else f"{s['miou_percent']:.2f} %")
             for s in entry["scores"]
         )
         tqdm.write(

@@ -107,5 +107,5 @@ def percents(scores: dict[str, float]) -> dict[str, float | None]:
 
 
 def percent(share: float) -> float | None:
-    """A share in percent, to two decimals; None for nan."""
-    return round(100 * float(share), 2) if np.isfinite(share) else None
+    """A share in percent, unrounded, as results are compared by it; None for nan."""
+    return 100 * float(share) if np.isfinite(share) else None

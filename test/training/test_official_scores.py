@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,8 @@ import numpy as np
 import pytest
 
 from contextnet_ros.labels import CITYSCAPES, CITYSCAPES_LABEL_IDS
+from contextnet_ros.network import ContextNet, WeightHeader, save_weights
+from contextnet_ros.tools import evaluate
 from contextnet_ros.training.folders import Cityscapes
 from contextnet_ros.training.instance_scoring import MEAN_INSTANCE_PIXELS, InstanceScores
 from contextnet_ros.training.scoring import ConfusionMatrix, mean
@@ -87,6 +90,45 @@ def test_every_score_equals_the_official_one(
         (weighted_categories, "averageScoreInstCategories"),
     ):
         assert same(mean(scores), expected[key]), key
+
+
+def test_the_commands_json_equals_the_official_scores(
+    tmp_path: Path,
+    official: Any,
+    make_cityscapes: Callable[..., None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    root, model, result = tmp_path / "cs", tmp_path / "w.safetensors", tmp_path / "scores.json"
+    make_cityscapes(root, "val", 3)
+    data = Cityscapes(root, "val")
+    predictions = iter(predictions_of(data, tmp_path / "results"))
+    expected = official.evaluateImgLists(
+        [str(tmp_path / "results" / f"{data.name(index)}.png") for index in range(len(data))],
+        [str(label) for _, label in data.pairs],
+        official.args,
+    )
+    save_weights(model, ContextNet(19, "cn14-160"), WeightHeader(CITYSCAPES, "cn14-160"))
+    # Untrained weights would say one class or two.
+    monkeypatch.setattr(evaluate, "_predictor", lambda *_: lambda _: next(predictions))
+    arguments = ["--model", str(model), "--data", "cityscapes", "--root", str(root)]
+    assert evaluate.main([*arguments, "--device", "cpu", "--json", str(result)]) == 0
+    found = json.loads(result.read_text())
+    for key, theirs in (
+        ("iou_percent", "classScores"),
+        ("category_iou_percent", "categoryScores"),
+        ("iiou_percent", "classInstScores"),
+        ("category_iiou_percent", "categoryInstScores"),
+    ):
+        for name, value in found[key].items():
+            share = float("nan") if value is None else value / 100
+            assert same(share, expected[theirs][name]), (key, name)
+    for key, theirs in (
+        ("miou_percent", "averageScoreClasses"),
+        ("category_miou_percent", "averageScoreCategories"),
+        ("iiou_mean_percent", "averageScoreInstClasses"),
+        ("category_iiou_mean_percent", "averageScoreInstCategories"),
+    ):
+        assert same(found[key] / 100, expected[theirs]), key
 
 
 def test_mean_sizes_are_the_official_ones(official: Any) -> None:

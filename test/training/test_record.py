@@ -33,6 +33,16 @@ def test_the_log_replaces_what_a_resumed_run_repeats(tmp_path: Path) -> None:
     assert [(line["step"], line["loss"]) for line in lines] == [(2, 0.5), (4, 0.45)]
 
 
+def test_the_line_of_a_validation_is_rounded_and_the_log_is_not(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    scores = [{"data": "a", "miou_percent": 100 / 3}, {"data": "b", "miou_percent": None}]
+    entry = {"step": 2, "loss": 0.5, "loader_wait_share": 0, "scores": scores}
+    Record(tmp_path, 0).validated(entry)
+    assert "mIoU a: 33.33 %, b: none, loader" in capsys.readouterr().err
+    assert json.loads((tmp_path / LOG_NAME).read_text()) == entry
+
+
 def test_without_tensorboard_one_line_says_what_to_install(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
