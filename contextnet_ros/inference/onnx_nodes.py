@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import onnx
+import torch
 from onnx import helper, numpy_helper
 from torch import nn
 
@@ -22,8 +23,14 @@ OPSET = 17
 IR_VERSION = 8
 
 
-# Channels that ONNX Runtime lays out side by side, with AVX2 and NEON at least.
+# Channels that ONNX Runtime lays out side by side, at least.
 _BLOCK = 8
+
+
+def channel_block() -> int:
+    """Return how many channels ONNX Runtime lays out side by side on this processor."""
+    capability = torch.backends.cpu.get_cpu_capability()
+    return 16 if capability.startswith("AVX512") else _BLOCK
 
 
 @dataclass(frozen=True)
@@ -50,6 +57,7 @@ class Graph:
 
     def __init__(self, blocked: bool = False) -> None:
         self._blocked = blocked
+        self._block = channel_block() if blocked else _BLOCK
         self._nodes: list[onnx.NodeProto] = []
         self._constants: dict[str, onnx.TensorProto] = {}
 
@@ -144,7 +152,7 @@ class Graph:
         if scale > 1:
             reduced = self._reduced(image, scale)
             # The channels that fill the block are nothing to the convolution.
-            weight = np.pad(weight, ((0, 0), (0, _BLOCK - weight.shape[1]), (0, 0), (0, 0)))
+            weight = np.pad(weight, ((0, 0), (0, self._block - weight.shape[1]), (0, 0), (0, 0)))
             stride, pad = pair(convolution.stride), pair(convolution.padding)
             features = self.convolution(reduced, weight, bias, stride, pad)
         else:
@@ -157,9 +165,9 @@ class Graph:
 
     def _reduced(self, image: Interleaved, scale: int) -> str:
         """Add the mean of scale x scale pixels, normalized, filled up to a block of channels."""
-        weight: npt.NDArray[np.float64] = np.zeros((_BLOCK, 3, scale, scale))
+        weight: npt.NDArray[np.float64] = np.zeros((self._block, 3, scale, scale))
         weight[range(3), range(3)] = (image.factor / scale**2)[:, None, None]
-        bias = np.pad(-image.mean * image.factor, (0, _BLOCK - 3))
+        bias = np.pad(-image.mean * image.factor, (0, self._block - 3))
         if image.border:
             # Zeros pass over the row and the column ahead.
             weight = np.pad(weight, ((0, 0), (0, 0), (1, 0), (1, 0)))
