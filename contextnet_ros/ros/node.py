@@ -196,10 +196,8 @@ class SegmentNode:
             f"{segmenter.network_size}; warmed up with {width} x {height} pixels in "
             f"{time.monotonic() - start_s:.1f} s"
         )
-        # Nothing for a stand-in, which has no backend.
-        note = getattr(segmenter, "note", "")
-        if note:
-            self._node.get_logger().warning(note)
+        if segmenter.note:
+            self._node.get_logger().warning(segmenter.note)
 
     def _free(self) -> None:
         for camera in self.cameras:

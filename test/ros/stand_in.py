@@ -25,6 +25,7 @@ class StandIn:
     precision = "none"
     network_size = "frame"
     overlay_opacity = 0.5
+    note = ""
 
     def __init__(self):
         self.asked = []
