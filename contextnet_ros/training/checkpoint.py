@@ -54,6 +54,16 @@ def save_checkpoint(folder: Path, state: dict[str, Any]) -> None:
         temporary.write_bytes(buffer.getbuffer())
 
 
+def probe(folder: Path, module: nn.Module) -> None:
+    """Write as much as a checkpoint of `module` takes, and remove it; raises UserError."""
+    # The weights, their average, and the two moments of adamw.
+    size = 4 * sum(tensor.nbytes for tensor in module.state_dict().values())
+    path = folder / "probe"
+    with atomic_write(path) as temporary:
+        temporary.write_bytes(bytes(size))
+    path.unlink()
+
+
 def save_batch(
     folder: Path, images: torch.Tensor, labels: torch.Tensor, step: int, world: World
 ) -> list[Path]:

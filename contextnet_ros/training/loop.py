@@ -26,6 +26,7 @@ from contextnet_ros.network import (
 from contextnet_ros.training.checkpoint import (
     AveragedWeights,
     load_checkpoint,
+    probe,
     save_batch,
     save_checkpoint,
 )
@@ -104,6 +105,8 @@ class Training:
         # Faster for this network on CPUs and on GPUs, with the same results.
         self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.average = AveragedWeights(self.model, recipe.ema_decay)
+        if self.world.leads:
+            probe(folder, self.model)
         self.model = self.world.synchronized(self.model, self.device)
         self.optimizer = make_optimizer(self.model, recipe)
         self.precision = Precision(recipe.precision, self.device)

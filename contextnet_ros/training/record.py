@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -80,7 +81,7 @@ class Board:
     """TensorBoard's files: losses and learning rate of every step; scores and pictures.
 
     What an earlier process wrote of steps after `step` is hidden from the reader, since this one
-    repeats them. Raises UserError where the package is missing.
+    repeats them. Raises UserError where the package is missing or the disk refuses.
     """
 
     def __init__(self, folder: Path, step: int) -> None:
@@ -91,7 +92,9 @@ class Board:
             raise UserError(
                 f"--tensorboard needs the package tensorboard ({error}): pip install tensorboard"
             ) from error
-        self._writer = SummaryWriter(str(folder), purge_step=step + 1)
+        self._folder = folder
+        with self._told():
+            self._writer = SummaryWriter(str(folder), purge_step=step + 1)
 
     def step(self, step: int, losses: dict[str, float], learning_rate: float) -> None:
         """Losses by name, and the learning rate."""
@@ -107,7 +110,8 @@ class Board:
             self._scalar(f"miou_percent/{data}", scores["miou_percent"], entry["step"])
             for name, iou in scores["iou_percent"].items():
                 self._scalar(f"iou_percent/{data}/{name}", iou, entry["step"])
-        self._writer.flush()
+        with self._told():
+            self._writer.flush()
 
     def picture(self, step: int, name: str, picture: Pixels) -> None:
         """A BGR picture, made smaller where it is wider than a screen."""
@@ -116,12 +120,25 @@ class Board:
             size = (_PICTURE_WIDTH, max(1, round(height * _PICTURE_WIDTH / width)))
             picture = np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA))
         rgb = np.ascontiguousarray(picture[..., ::-1])
-        self._writer.add_image(name, rgb, step, dataformats="HWC")
+        with self._told():
+            self._writer.add_image(name, rgb, step, dataformats="HWC")
 
     def close(self) -> None:
         """Write what is not yet written."""
-        self._writer.close()
+        with self._told():
+            self._writer.close()
 
     def _scalar(self, name: str, value: float | None, step: int) -> None:
         if value is not None:
-            self._writer.add_scalar(name, value, step)
+            with self._told():
+                self._writer.add_scalar(name, value, step)
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise UserError(
+                f"cannot write {self._folder}: {error.strerror or error}; make room, or go on "
+                "without --tensorboard"
+            ) from error

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +13,10 @@ import pytest
 import torch
 
 from contextnet_ros.files import UserError
+from contextnet_ros.training import loop
 from contextnet_ros.training.loop import Training
 from contextnet_ros.training.recipe import Recipe
-from contextnet_ros.training.record import BOARD_NAME, LOG_NAME, Record
+from contextnet_ros.training.record import BOARD_NAME, LOG_NAME, Board, Record
 
 SCENES = {"data": "generated", "first_seed": 0, "num_scenes": 2, "size": [48, 64]}
 RECIPE = Recipe.from_dict(
@@ -51,6 +54,50 @@ def test_without_tensorboard_one_line_says_what_to_install(
         Training(RECIPE, tmp_path, None, "cpu", tensorboard=True)
     assert "\n" not in str(caught.value)
     Training(RECIPE, tmp_path, None, "cpu", workers=0)  # without the option nothing asks for it
+
+
+def test_a_disk_that_refuses_the_board_is_one_line(tmp_path: Path) -> None:
+    pytest.importorskip("tensorboard", reason="needs the package tensorboard")
+    message = r"cannot write .*tensorboard: .*; make room, or go on without --tensorboard"
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match=message):
+        Record(tmp_path / "file", 0, board=True)
+
+    class FullDisk:
+        def __getattr__(self, _: str) -> Callable[..., None]:
+            def write(*_: object, **__: object) -> None:
+                raise OSError(errno.ENOSPC, "No space left on device")
+
+            return write
+
+    board = Board(tmp_path / BOARD_NAME, 0)
+    board.close()
+    board._writer = FullDisk()
+    for call in (
+        lambda: board.step(1, {"loss": 1.0}, 0.1),
+        lambda: board.validated({"step": 1, "loader_wait_share": 0.0, "scores": []}),
+        lambda: board.picture(1, "a", np.zeros((4, 4, 3), np.uint8)),
+        board.close,
+    ):
+        with pytest.raises(UserError, match=message):
+            call()
+
+
+def test_an_output_that_can_not_be_written_is_told_before_data_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loop, "ready", lambda _: pytest.fail("the data was read"))
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match=r"cannot write .*file/run"):
+        Training(RECIPE, tmp_path / "file" / "run", None, "cpu", workers=0)
+
+    def on_a_full_disk(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", on_a_full_disk)
+    with pytest.raises(UserError, match=r"cannot write .*: No space left"):
+        Training(RECIPE, tmp_path / "run", None, "cpu", workers=0)
+    assert list((tmp_path / "run").iterdir()) == []
 
 
 def test_tensorboard_shows_losses_scores_and_pictures_and_no_step_twice(tmp_path: Path) -> None:
