@@ -74,7 +74,7 @@ def measured(result: dict[str, Any]) -> str:
     origin = result["provenance"]
     versions = ", ".join(f"{k} {v}" for k, v in origin["versions"].items() if v is not None)
     return (
-        f"{origin['device']}, {origin['cpus']} CPUs; {versions}; "
+        f"{origin['device']}, {origin['cpus']} CPU{'s' * (origin['cpus'] > 1)}; {versions}; "
         f"commit {_short(origin['commit'])}; {origin['date'][:10]}"
     )
 
