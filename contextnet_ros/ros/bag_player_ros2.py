@@ -29,6 +29,7 @@ from contextnet_ros.ros.control import Commands, emit
 _READ_AHEAD_BYTES = 1 << 30
 
 _MATCH_S = 60.0
+_SETTLE_S = 3.5
 _LAST_FRAMES_S = 1.0
 _RESUME = ("service", "call", "/rosbag2_player/resume", "rosbag2_interfaces/srv/Resume")
 
@@ -158,8 +159,9 @@ class Ros2Player:
                 raise UserError(f"ros2 bag play ended with exit code {process.returncode}")
             if time.monotonic() > deadline:
                 raise UserError(f"ros2 bag play did not offer {self.to_topic}")
-        # Both sides of a match learn of it a moment apart.
-        end = time.monotonic() + 1.0
+        # We see the publisher; whether the node does too can't be asked. A participant whose first
+        # words were lost says them again after three seconds (Fast DDS's announcement period).
+        end = time.monotonic() + _SETTLE_S
         while time.monotonic() < end:
             self.spin(0.05)
 

@@ -12,6 +12,12 @@ from contextnet_ros.labels import CAMVID
 from contextnet_ros.network import ContextNet, WeightHeader, save_weights
 
 
+@pytest.fixture(scope="session", autouse=True)
+def dds_environment():
+    """Before any test, since the process's first participant reads it for all that follow."""
+    set_dds_environment()
+
+
 @pytest.fixture(scope="session")
 def weights(tmp_path_factory):
     """A weight file of a random network with 11 classes, whose labels hold several of them."""
@@ -27,7 +33,6 @@ def start_node(weights):
 
     One thread, so that small frames don't wait for each other's threads on a busy machine.
     """
-    set_dds_environment()
     nodes = []
 
     def start(domain, *arguments, **parameters):
@@ -44,7 +49,6 @@ def start_node(weights):
 @pytest.fixture(scope="module")
 def open_peer():
     """Open a camera and reader on a domain; closed at the end."""
-    set_dds_environment()
     peers = []
 
     def open_on(domain):

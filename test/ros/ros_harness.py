@@ -192,8 +192,8 @@ class Peer:
 
     def spin_for(self, seconds: float) -> None:
         end = time.monotonic() + seconds
-        while time.monotonic() < end:
-            self.executor.spin_once(timeout_sec=0.02)
+        while (left := end - time.monotonic()) > 0:
+            self.executor.spin_once(timeout_sec=min(left, 0.02))
 
     def wait_for_node(self) -> Peer:
         self.spin_until(

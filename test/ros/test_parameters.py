@@ -8,7 +8,7 @@ pytest.importorskip("rclpy", reason="rclpy is not installed: the node's tests ne
 
 import rclpy
 from rclpy.parameter import Parameter
-from ros_harness import next_domain, set_dds_environment
+from ros_harness import next_domain
 
 from contextnet_ros.files import UserError
 from contextnet_ros.ros import parameters
@@ -18,7 +18,6 @@ pytestmark = pytest.mark.ros
 
 @pytest.fixture(scope="module")
 def context():
-    set_dds_environment()
     context = rclpy.Context()
     rclpy.init(context=context, domain_id=next_domain())
     yield context
