@@ -10,12 +10,16 @@ logits are within a rounding step of each other.
 
 from __future__ import annotations
 
+import math
 from itertools import product
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from contextnet_ros.inference.upsample import Axis, FloatArray, LabelArray
+from contextnet_ros.inference.upsample import Axis, FloatArray, IntArray, LabelArray
+
+BoolArray = npt.NDArray[np.bool_]
 
 # Cells evaluated together: few enough that their pixels stay in the processor's cache.
 _CHUNK = 1024
@@ -34,8 +38,9 @@ def upsample_argmax(logits: FloatArray, rows: Axis, columns: Axis) -> LabelArray
     # picked last.
     slots = rows.cell_weight.shape[1], columns.cell_weight.shape[1]
     cells = np.empty((first.shape[0], slots[0], first.shape[1], slots[1]), np.uint8)
-    # Whole rows are copied faster than cells.
-    cells[:] = first.repeat(slots[1], axis=1).reshape(len(first), 1, *cells.shape[2:])
+    patterns = _patterns(slots[1])
+    words = cells.view(patterns.dtype)
+    words[:] = _in_words(first, patterns.dtype)[:, None, :, None]
 
     second = first
     for other in others:
@@ -55,20 +60,24 @@ def upsample_argmax(logits: FloatArray, rows: Axis, columns: Axis) -> LabelArray
         same = np.flatnonzero((number >= least) & (number <= most))
         for start in range(0, len(same), _CHUNK):
             chosen = same[start : start + _CHUNK]
+            row, column = y[chosen], x[chosen]
             if most == 2:
                 # The two winners themselves.
                 pair = [winner[chosen] for winner in winners]
-                classes = np.stack([np.minimum(*pair), np.maximum(*pair)]).astype(np.intp)
+                classes = np.stack([np.minimum(*pair), np.maximum(*pair)])
             else:
                 classes = _listed(possible[:, chosen])
-            evaluate = _evaluate_two if most == 2 else _evaluate
-            label = evaluate(
-                corners.reshape(4, -1).take(classes * len(y) + chosen, axis=1),
-                classes.astype(np.uint8),
-                rows.cell_weight[y[chosen]].T,
-                columns.cell_weight[x[chosen]].T,
-            )
-            cells[y[chosen], :, x[chosen], :] = label.transpose(2, 0, 1)
+            values = corners.reshape(4, -1).take(classes * np.intp(len(y)) + chosen, axis=1)
+            weight_y = rows.cell_weight[row].T
+            if most == 2:
+                words[row, :, column] = _evaluate_two(
+                    values, classes, weight_y, columns, column, patterns
+                ).swapaxes(0, 1)
+            else:
+                label = _evaluate(
+                    values, classes.astype(np.uint8), weight_y, columns.cell_weight[column].T
+                )
+                cells[row, :, column, :] = label.transpose(2, 0, 1)
     canvas = cells.reshape(len(cells) * slots[0], -1)
     return np.ascontiguousarray(canvas[rows.pixels()][:, columns.pixels()])
 
@@ -83,11 +92,15 @@ def lowest_argmax(values: FloatArray) -> LabelArray:
     """Return the argmax over the first axis as uint8; the lowest index wins a tie."""
     best = values[0].copy()
     index = np.zeros(best.shape, np.uint8)
-    for i in range(1, len(values)):
-        larger = values[i] > best
-        np.copyto(best, values[i], where=larger)
-        np.copyto(index, np.uint8(i), where=larger)
+    for i, value in enumerate(values[1:], start=1):
+        _take_larger(index, np.uint8(i), value > best)
+        np.maximum(best, value, out=best)
     return index
+
+
+def _take_larger(index: LabelArray, name: LabelArray | np.uint8, larger: BoolArray) -> None:
+    # Masks of bytes: NumPy's conditional copies take several times as long.
+    index ^= (index ^ name) & np.negative(larger.view(np.uint8))
 
 
 def _corner_winners(logits: FloatArray, rows: Axis, columns: Axis) -> list[LabelArray]:
@@ -100,7 +113,7 @@ def _corner_winners(logits: FloatArray, rows: Axis, columns: Axis) -> list[Label
     ]
 
 
-def _possible_classes(corners: FloatArray, *winners: LabelArray) -> npt.NDArray[np.bool_]:
+def _possible_classes(corners: FloatArray, *winners: LabelArray) -> BoolArray:
     """Return which classes none of the `winners` (cells,) beats at all four `corners` (4, C,
     cells)."""
     cells = np.arange(corners.shape[2])
@@ -113,7 +126,7 @@ def _possible_classes(corners: FloatArray, *winners: LabelArray) -> npt.NDArray[
     return possible
 
 
-def _listed(possible: npt.NDArray[np.bool_]) -> npt.NDArray[np.intp]:
+def _listed(possible: BoolArray) -> npt.NDArray[np.intp]:
     """Return the possible classes of each cell, (most of a cell, cells), in ascending order; where
     there are fewer the last one again, which a tie with itself does not change."""
     number = possible.sum(axis=0)
@@ -122,18 +135,56 @@ def _listed(possible: npt.NDArray[np.bool_]) -> npt.NDArray[np.intp]:
     return np.take_along_axis(ascending, places, axis=0)
 
 
+def _patterns(slots: int) -> npt.NDArray[np.unsignedinteger]:
+    """Return the ways in which a row of a cell can be split between two classes, (2 * (slots + 1),
+    words): the bytes of the first `i` slots set, then those from slot `i` on.
+
+    The words are the widest unsigned integers that slots divide into.
+    """
+    before = np.arange(slots) < np.arange(slots + 1)[:, None]
+    mask = np.where(np.concatenate([before, ~before]), 255, 0).astype(np.uint8)
+    return mask.view(f"u{math.gcd(slots, 8)}")
+
+
+def _in_words(classes: LabelArray, word: np.dtype[Any]) -> npt.NDArray[np.unsignedinteger]:
+    """Return words that have the class in each of their bytes."""
+    words: npt.NDArray[np.unsignedinteger] = classes.astype(word)
+    words *= word.type(np.iinfo(word).max // 255)
+    return words
+
+
 def _evaluate_two(
-    corners: FloatArray, classes: LabelArray, weight_y: FloatArray, weight_x: FloatArray
-) -> LabelArray:
-    """Return what `_evaluate` does, of two classes in ascending order."""
+    corners: FloatArray,
+    classes: LabelArray,
+    weight_y: FloatArray,
+    columns: Axis,
+    column: IntArray,
+    patterns: npt.NDArray[np.unsignedinteger],
+) -> npt.NDArray[np.unsignedinteger]:
+    """Return the winner of every slot, (slots, cells, words), of two classes in ascending order.
+
+    Along a row the lead of the second is linear, so that one crossing tells of all its slots.
+    `corners`: (4, 2, cells). `weight_y`: (slots, cells). `column`: (cells,), of `columns`.
+    """
     lead = corners[:, 1] - corners[:, 0]
-    rest_x, weight_y = 1 - weight_x, weight_y[:, None]
-    top = lead[0] * rest_x + lead[1] * weight_x
-    bottom = lead[2] * rest_x + lead[3] * weight_x
-    larger: LabelArray = np.negative((top * (1 - weight_y) > -bottom * weight_y).view(np.uint8))
-    larger &= classes[0] ^ classes[1]
-    larger ^= classes[0]
-    return larger
+    rest_y = 1 - weight_y
+    left = lead[0] * rest_y + lead[2] * weight_y
+    fall = left - (lead[1] * rest_y + lead[3] * weight_y)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        crossing = left / fall
+    crossing -= columns.cell_start[column]
+    crossing *= np.float32(1 / columns.spacing)
+    # No lead at all is no number, which these take for a crossing before the first slot.
+    np.fmax(crossing, np.float32(-0.5), out=crossing)
+    slots = len(patterns) // 2 - 1
+    np.fmin(crossing, np.float32(slots - 0.5), out=crossing)
+    # A tie is the first class's: the slot of a crossing is neither before it nor behind it.
+    pattern = np.where(fall < 0, np.floor(crossing) + np.float32(slots + 2), np.ceil(crossing))
+    second = patterns.take(pattern.astype(np.intp), axis=0, mode="clip")
+    low, high = _in_words(classes, patterns.dtype)[:, :, None]
+    second &= low ^ high
+    second ^= low
+    return second
 
 
 def _evaluate(
@@ -153,8 +204,6 @@ def _evaluate(
     label = np.empty(best.shape, np.uint8)
     label[...] = classes[0]
     for name, value in zip(classes[1:], values, strict=True):
-        # Masks of bytes: NumPy's conditional copies take several times as long.
-        larger = np.negative((value > best).view(np.uint8))
-        label ^= (label ^ name) & larger
+        _take_larger(label, name, value > best)
         np.maximum(best, value, out=best)
     return label
