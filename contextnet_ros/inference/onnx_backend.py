@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,7 +11,7 @@ import numpy.typing as npt
 import onnxruntime
 import torch
 
-from contextnet_ros.inference.onnx_graph import BORDERED_SIDES, build_graph
+from contextnet_ros.inference.onnx_graph import build_graph
 from contextnet_ros.inference.preprocess import Bordered
 from contextnet_ros.inference.team import Team
 from contextnet_ros.network import ContextNet, WeightHeader
@@ -36,9 +37,9 @@ class OnnxRuntimeBackend:
     def __init__(self, network: ContextNet, header: WeightHeader, num_threads: int) -> None:
         self.device = torch.device("cpu")
         self.num_threads = num_threads
+        self._network = copy.deepcopy(network)
         self._header = header
         self._team = Team(num_threads)
-        self._model = build_graph(network, header, source="bordered").SerializeToString()
         self._border: tuple[tuple[int, ...], Bordered] | None = None
         self._size: tuple[int, ...] | None = None
 
@@ -51,10 +52,11 @@ class OnnxRuntimeBackend:
     def coarse_logits(self, prepared: npt.NDArray[np.float32]) -> torch.Tensor:
         try:
             if self._size != prepared.shape:
-                # Once it knows the sizes ONNX Runtime adds within its convolutions, which is worth
-                # the ten milliseconds that a session takes.
-                sides = dict(zip(BORDERED_SIDES, prepared.shape[:2], strict=True))
-                self._session = make_session(self._model, self.num_threads, sides)
+                # For one size the graph can be cut to what the cache holds, and ONNX Runtime adds
+                # within its convolutions, which is worth the fraction of a second that it takes.
+                size = prepared.shape[0] - 1, prepared.shape[1] - 1
+                model = build_graph(self._network, self._header, size, "bordered")
+                self._session = make_session(model.SerializeToString(), self.num_threads)
                 self._size = prepared.shape
             logits: list[Any] = self._session.run(None, {"bordered": prepared})
         # Its exceptions have no base of their own.

@@ -24,8 +24,6 @@ from contextnet_ros.network.variants import STRIDE
 
 METADATA_KEY = "contextnet"
 SOURCES = ("images", "bordered", "frame")
-BORDERED_SIDES = ("H + 1", "W + 1")
-"""Names of the dimensions of a bordered image of any size."""
 TARGETS = ("logits", "full_logits", "label")
 
 
@@ -55,6 +53,8 @@ def build_graph(
         raise TypeError("pyramid pooling has no ONNX form here")
     folded = fold_batch_norm(network)
     graph = Graph(blocked=source == "bordered")
+    if size is not None:
+        graph.plane[source] = 3 * size[0] * size[1]
     branches = [(folded.detail, 1), (folded.context, folded.context_scale)]
     if folded.half_detail is not None:
         branches.insert(1, (folded.half_detail, 2))
@@ -104,6 +104,7 @@ def _branch(graph: Graph, branch: nn.Sequential, scale: int) -> str:
         return graph.module(branch, "images")
     sides = [scale, scale]
     pooled = graph.node("AveragePool", ["images"], kernel_shape=sides, strides=sides)
+    graph.plane[pooled] //= scale**2
     return graph.module(branch, pooled)
 
 
@@ -181,7 +182,7 @@ def _label(graph: Graph, logits: str, source: str) -> str:
 def _source_info(source: str, size: tuple[int, int] | None) -> onnx.ValueInfoProto:
     plane: list[int | str] = ["H", "W"] if size is None else list(size)
     if source == "bordered":
-        plane = list(BORDERED_SIDES) if size is None else [size[0] + 1, size[1] + 1]
+        plane = ["H + 1", "W + 1"] if size is None else [size[0] + 1, size[1] + 1]
     if source == "images":
         return helper.make_tensor_value_info(
             source, TensorProto.FLOAT, ["N" if size is None else 1, 3, *plane]

@@ -26,6 +26,11 @@ IR_VERSION = 8
 # Channels that ONNX Runtime lays out side by side, at least.
 _BLOCK = 8
 
+# A feature map of more bytes goes through memory from one operator to the next; parts of at most
+# so many stay in the cache.
+_LARGE_BYTES = 16 << 20
+_PART_BYTES = 4 << 20
+
 
 def channel_block() -> int:
     """Return how many channels ONNX Runtime lays out side by side on this processor."""
@@ -52,18 +57,22 @@ class Interleaved:
 class Graph:
     """Nodes and constants in the order they are added; methods return the name of their output.
 
-    `blocked`: say things so that ONNX Runtime keeps to its layout of blocks of channels.
+    `blocked`: say things so that ONNX Runtime keeps to its layout of blocks of channels, and large
+    feature maps in the cache. `plane`: how many values a channel of each output has, and of the
+    source, which is one channel; 0 where the size is not known.
     """
 
     def __init__(self, blocked: bool = False) -> None:
         self._blocked = blocked
         self._block = channel_block() if blocked else _BLOCK
+        self.plane: dict[str, int] = {}
         self._nodes: list[onnx.NodeProto] = []
         self._constants: dict[str, onnx.TensorProto] = {}
 
     def node(self, operator: str, inputs: Sequence[str], **attributes: Any) -> str:
         output = f"{operator.lower()}_{len(self._nodes)}"
         self._nodes.append(helper.make_node(operator, inputs, [output], output, **attributes))
+        self.plane[output] = self.plane.get(inputs[0], 0)
         return output
 
     def floats(self, name: str, values: npt.ArrayLike) -> str:
@@ -88,7 +97,7 @@ class Graph:
         groups: int = 1,
     ) -> str:
         number = len(self._nodes)
-        return self.node(
+        output = self.node(
             "Conv",
             [image, self.floats(f"weight_{number}", weight), self.floats(f"bias_{number}", bias)],
             kernel_shape=weight.shape[2:],
@@ -97,6 +106,8 @@ class Graph:
             dilations=dilations,
             group=groups,
         )
+        self.plane[output] //= strides[0] * strides[1]
+        return output
 
     def relu6(self, features: str) -> str:
         return self.node("Clip", [features, self.floats("zero", 0), self.floats("six", 6)])
@@ -104,38 +115,69 @@ class Graph:
     def enlarge(self, features: str, factor: int) -> str:
         """Add bilinear interpolation by a whole factor, `align_corners=False`."""
         scales = self.floats(f"enlarge_{factor}", [1, 1, factor, factor])
-        return self.node(
+        output = self.node(
             "Resize",
             [features, "", scales],
             mode="linear",
             coordinate_transformation_mode="half_pixel",
         )
+        self.plane[output] *= factor**2
+        return output
 
     def module(self, module: nn.Module, features: str) -> str:
         """Add a folded module; raises TypeError for one that has no form here."""
         if isinstance(module, nn.Sequential):
             return self.chain(list(module), features)
         if isinstance(module, Bottleneck):
-            out = self.module(module.body, features)
-            return self.node("Add", [features, out]) if module.residual else out
+            return self.bottleneck(module, features)
         if isinstance(module, nn.ReLU6):
             return self.relu6(features)
         if isinstance(module, nn.Conv2d):
             return self.conv2d(module, features)
         raise TypeError(f"{type(module).__name__} has no ONNX form here")
 
-    def conv2d(self, module: nn.Conv2d, features: str, gain: float = 1) -> str:
-        """Add a convolution whose input is to be multiplied with `gain`."""
+    def conv2d(
+        self,
+        module: nn.Conv2d,
+        features: str,
+        gain: float = 1,
+        outputs: slice = slice(None),
+        inputs: slice = slice(None),
+    ) -> str:
+        """Add a convolution whose input is to be multiplied with `gain`, or the part of it that has
+        these `outputs` and `inputs`; the bias goes with the first of these."""
         weight, bias = weights(module)
         return self.convolution(
             features,
-            weight * gain,
-            bias,
+            weight[outputs, inputs] * gain,
+            bias[outputs] * (not inputs.start),
             pair(module.stride),
             pair(module.padding),
             pair(module.dilation),
-            module.groups,
+            module.groups if module.groups == 1 else len(bias[outputs]),
         )
+
+    def bottleneck(self, module: Bottleneck, features: str) -> str:
+        """Add an inverted residual; one with large hidden features as a sum over parts of them."""
+        convolutions = (step for step in module.body.modules() if isinstance(step, nn.Conv2d))
+        expand, depthwise, project = convolutions
+        step = expand.out_channels // self._parts(expand.out_channels, self.plane[features])
+        total = features if module.residual else ""
+        for start in range(0, expand.out_channels, step):
+            part = slice(start, start + step)
+            inner = self.relu6(self.conv2d(expand, features, outputs=part))
+            inner = self.relu6(self.conv2d(depthwise, inner, outputs=part))
+            out = self.conv2d(project, inner, inputs=part)
+            total = self.node("Add", [total, out]) if total else out
+        return total
+
+    def _parts(self, channels: int, plane: int) -> int:
+        if not self._blocked or 4 * channels * plane <= _LARGE_BYTES:
+            return 1
+        blocks, rest = divmod(channels, self._block)
+        numbers = [n for n in range(1, blocks + 1) if blocks % n == 0 and not rest]
+        small = (n for n in numbers if 4 * channels * plane <= n * _PART_BYTES)
+        return next(small, max(numbers, default=1))
 
     def chain(self, modules: Sequence[nn.Module], features: str) -> str:
         for module in modules:

@@ -3,8 +3,8 @@
 A cell is the block of frame pixels that interpolate between the same 2 x 2 logits. Every pixel's
 logits are a convex combination of the four corners', so a class that another one beats at all four
 corners can win nowhere in the cell. Where one class is left, the cell needs no interpolation;
-elsewhere only the classes left are evaluated, and mostly these are two, of which the sign of the
-difference decides. The label can differ from the dense computation's only where two interpolated
+elsewhere only the classes left are evaluated, and mostly these are two, whose difference changes
+its sign once at most along a row. The label can differ from the dense computation's only where two interpolated
 logits are within a rounding step of each other.
 """
 
@@ -130,9 +130,11 @@ def _listed(possible: BoolArray) -> npt.NDArray[np.intp]:
     """Return the possible classes of each cell, (most of a cell, cells), in ascending order; where
     there are fewer the last one again, which a tie with itself does not change."""
     number = possible.sum(axis=0)
-    ascending = np.argsort(~possible, axis=0, kind="stable")
-    places = np.minimum(np.arange(number.max())[:, None], number - 1)
-    return np.take_along_axis(ascending, places, axis=0)
+    ascending: IntArray = np.nonzero(possible.T)[1]
+    last = number.cumsum() - 1
+    places = np.minimum(last - number + 1 + np.arange(number.max())[:, None], last)
+    listed: IntArray = ascending[places]
+    return listed
 
 
 def _patterns(slots: int) -> npt.NDArray[np.unsignedinteger]:

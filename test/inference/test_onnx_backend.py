@@ -17,7 +17,7 @@ from contextnet_ros.network import ContextNet, save_weights
 onnx = pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")
 
-from contextnet_ros.inference import onnx_backend  # noqa: E402
+from contextnet_ros.inference import onnx_backend, onnx_nodes  # noqa: E402
 from contextnet_ros.inference.onnx_graph import build_graph  # noqa: E402
 
 # What a machine without these packages does, in a process of its own.
@@ -90,27 +90,31 @@ def test_a_session_is_kept_while_the_size_is_and_gets_the_thread_count(
     made = []
     make_session = onnx_backend.make_session
 
-    def counting(model, num_threads, sides):
-        made.append((num_threads, sides))
-        return make_session(model, num_threads, sides)
+    def counting(model, num_threads):
+        (source,) = onnx.load_model_from_string(model).graph.input
+        made.append((num_threads, [side.dim_value for side in source.type.tensor_type.shape.dim]))
+        return make_session(model, num_threads)
 
     monkeypatch.setattr(onnx_backend, "make_session", counting)
     segmenter = Segmenter(network, header, device="cpu", backend="onnxruntime", num_threads=3)
     for height in (32, 32, 60, 33, 33):
         assert segmenter(make_frame(height, 40)).label.shape == (height, 40)
     # 60 and 33 rows are padded to the same 64.
-    assert made == [(3, {"H + 1": side, "W + 1": 65}) for side in (33, 65)]
+    assert made == [(3, [side, 65, 3]) for side in (33, 65)]
 
 
-def test_onnx_runtime_adds_and_cuts_off_within_its_convolutions(network, header, tmp_path):
+@pytest.mark.parametrize("large_bytes", [onnx_nodes._LARGE_BYTES, 0], ids=["whole", "in parts"])
+def test_onnx_runtime_adds_and_cuts_off_within_its_convolutions(
+    network, header, tmp_path, monkeypatch, large_bytes
+):
     """What the graph's detours are for; a release that does otherwise is slower, not wrong."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     options.optimized_model_filepath = str(tmp_path / "optimized.onnx")
     options.log_severity_level = 3
-    for name in onnx_backend.BORDERED_SIDES:
-        options.add_free_dimension_override_by_name(name, 65)
-    model = build_graph(network, header, source="bordered").SerializeToString()
+    monkeypatch.setattr(onnx_nodes, "_LARGE_BYTES", large_bytes)
+    monkeypatch.setattr(onnx_nodes, "_PART_BYTES", 0)
+    model = build_graph(network, header, (64, 64), "bordered").SerializeToString()
     onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
     found = Counter(node.op_type for node in onnx.load(tmp_path / "optimized.onnx").graph.node)
     if "ReorderOutput" not in found:

@@ -13,6 +13,7 @@ from contextnet_ros.network.contextnet import pad_to_multiple, padded_size
 pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")
 
+from contextnet_ros.inference import onnx_nodes  # noqa: E402
 from contextnet_ros.inference.onnx_graph import build_graph, read_metadata  # noqa: E402
 from contextnet_ros.inference.preprocess import Bordered  # noqa: E402
 
@@ -96,6 +97,28 @@ def test_every_variant_gives_the_logits_of_pytorch(header, make_frame, variant, 
         expected = network.coarse_logits(normalized(frame, other)).numpy()
     ours = run(build_graph(network, other, source=source), value_of(source, frame, other))
     np.testing.assert_allclose(ours, expected, rtol=0, atol=1e-5 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("variant", sorted(VARIANTS))
+def test_hidden_features_in_parts_give_the_logits_of_whole_ones(
+    header, make_frame, variant, monkeypatch
+):
+    torch.manual_seed(0)
+    other = replace(header, variant=variant)
+    network = ContextNet(11, variant).eval()
+    torch.nn.init.normal_(network.classifier.weight, std=0.3)
+    frame = make_frame(96, 160)
+    size = padded_size(*frame.shape[:2], network.size_multiple)
+    whole = build_graph(network, other, size, "bordered")
+    monkeypatch.setattr(onnx_nodes, "_LARGE_BYTES", 4 * 96 * (6 * 10))
+    monkeypatch.setattr(onnx_nodes, "_PART_BYTES", 4 * 48 * (6 * 10))
+    parts = build_graph(network, other, size, "bordered")
+    assert len(parts.graph.node) > len(whole.graph.node)
+    value = value_of("bordered", frame, other)
+    expected = run(whole, value)
+    np.testing.assert_allclose(
+        run(parts, value), expected, rtol=0, atol=1e-5 * np.abs(expected).max()
+    )
 
 
 def test_pyramid_pooling_is_refused(header):
