@@ -4,8 +4,8 @@ A cell is the block of frame pixels that interpolate between the same 2 x 2 logi
 logits are a convex combination of the four corners', so a class that another one beats at all four
 corners can win nowhere in the cell. Where one class is left, the cell needs no interpolation;
 elsewhere only the classes left are evaluated, and mostly these are two, whose difference changes
-its sign once at most along a row. The label can differ from the dense computation's only where two interpolated
-logits are within a rounding step of each other.
+its sign once at most along a row. The label can differ from the dense computation's only where two
+interpolated logits are within a rounding step of each other.
 """
 
 from __future__ import annotations
