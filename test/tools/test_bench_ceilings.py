@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 import torch
 
@@ -89,6 +91,20 @@ def test_ceilings_leave_the_thread_count_alone(monkeypatch):
     found = bench_ceilings.ceilings(torch.device("cpu"), threads + 1)
     assert all(value > 0 for value in found.values())
     assert torch.get_num_threads() == threads
+
+
+def test_a_cpu_does_the_faster_product_of_torch_and_onnx_runtime(monkeypatch):
+    monkeypatch.setitem(bench_ceilings._MATRIX, "cpu", 64)
+    monkeypatch.setitem(bench_ceilings._COPIED_BYTES, "cpu", 1000)
+    pytest.importorskip("onnx")
+    pytest.importorskip("onnxruntime")
+    assert bench_ceilings._onnxruntime_multiply_adds(64, num_threads=1) > 0
+    monkeypatch.setattr(bench_ceilings, "_onnxruntime_multiply_adds", lambda *_: 1e30)
+    found = bench_ceilings.ceilings(torch.device("cpu"), num_threads=1)
+    assert found["multiply_adds_per_s"] == 1e30
+    monkeypatch.undo()
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    assert bench_ceilings._onnxruntime_multiply_adds(64, num_threads=1) == 0
 
 
 def test_a_gpu_is_given_half_precision_and_is_waited_for(monkeypatch):
