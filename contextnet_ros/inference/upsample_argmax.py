@@ -67,7 +67,8 @@ def upsample_argmax(logits: FloatArray, rows: Axis, columns: Axis) -> LabelArray
                 classes = np.stack([np.minimum(*pair), np.maximum(*pair)])
             else:
                 classes = _listed(possible[:, chosen])
-            values = corners.reshape(4, -1).take(classes * np.intp(len(y)) + chosen, axis=1)
+            places = classes.astype(np.intp) * len(y) + chosen
+            values = corners.reshape(4, -1).take(places, axis=1)
             weight_y = rows.cell_weight[row].T
             if most == 2:
                 words[row, :, column] = _evaluate_two(
