@@ -63,8 +63,10 @@ def run(arguments: list[str], stop: StopRequest) -> int:
         cause = " ".join(str(error).split()).partition(", at /")[0]
         raise UserError(f"ROS refuses these arguments: {cause}") from error
     try:
+        from contextnet_ros.inference.memory import keep_one_heap
         from contextnet_ros.ros.node import SegmentNode
 
+        keep_one_heap()
         if stop.requested:
             return 0
         SegmentNode(stop).serve()
