@@ -7,7 +7,6 @@ import gc
 
 import torch
 
-
 _M_ARENA_MAX = -8  # of glibc's malloc.h
 
 
