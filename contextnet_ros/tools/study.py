@@ -22,6 +22,9 @@ EXAMPLES = """examples:
   contextnet-study variants --recipe camvid-pruned --root ~/camvid -o runs/small --variants cn14
   contextnet-study pruning --recipe camvid-pruned --root ~/camvid -o runs/small --seeds 3
   contextnet-study recordings --recipe camvid --root ~/camvid -o runs/held-out
+  contextnet-study levers --recipe camvid-cn14-160 --root ~/camvid -o runs/levers \
+          --recordings 0006R0 --levers lovasz_weight=0 ema_decay=null 'augmentation={flip: false}'
+      what single settings give on streets that the training has not seen
   contextnet-study zeroed --model default --recipe camvid --root ~/camvid -o runs/zeroed
       no training: what the shipped weights see with either branch zeroed
 
@@ -72,7 +75,12 @@ def parser() -> argparse.ArgumentParser:
         default=list(VARIANTS),
         help="networks of study variants (default: all of Table 4)",
     )
-    add("--seeds", type=int, default=3, help="of study pruning (default: %(default)s)")
+    add(
+        "--seeds",
+        type=int,
+        default=3,
+        help="of studies pruning and levers (default: %(default)s)",
+    )
     add(
         "--equal-steps",
         action="store_true",
@@ -82,7 +90,14 @@ def parser() -> argparse.ArgumentParser:
         "--recordings",
         nargs="+",
         default=[],
-        help="of study recordings, to hold out (default: each in turn)",
+        help="to hold out, of study recordings (default: each in turn) and levers (default: none)",
+    )
+    add(
+        "--levers",
+        nargs="+",
+        default=[],
+        metavar="KEY=VALUE",
+        help="of study levers: settings of the recipe, of which each is changed alone",
     )
     add("--model", default="default", help="of study zeroed: name in models/, or a weight file")
     add("--device", default="auto", help="auto, cpu or cuda (default: auto)")
@@ -116,6 +131,7 @@ def _run(options: argparse.Namespace, recipe: Recipe, setup: Setup, world: World
         options.equal_steps,
         options.recordings,
         options.model,
+        options.levers,
     )
     studies: tuple[Study, ...] = PAPER if options.study == "paper" else (STUDIES[options.study],)
     if not train_all(studies, told, run_until_interrupted, print if world.leads else _nothing):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import statistics
 from pathlib import Path
 from typing import Any
 
@@ -216,6 +217,39 @@ def test_each_recording_is_scored_by_weights_that_have_not_seen_it(
     assert f"| mean |  | {sum(scores) / 2:.1f} % |" in capsys.readouterr().out
 
 
+def test_levers_are_set_against_the_recipe_by_seed_and_recording(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    levers = ["lovasz_weight=0.5", "augmentation={flip: false}"]
+    settings = ["--set", "prune=null", "--set", "steps=1", "--seeds", "2"]
+    held_out = ["--recordings", "0001TP", "0006R0"]
+    assert (
+        study.main(command(data, "levers", tmp_path, *settings, *held_out, "--levers", *levers))
+        == 0
+    )
+    found = result(tmp_path, "levers")
+    assert len(found["runs"]) == 3 * 2 * 2
+    for lever, folder in (
+        (levers[0], "lovasz_weight=0.5"),
+        (levers[1], "augmentation=-flip-false"),
+    ):
+        for seed in (1, 2):
+            name = f"{folder}-seed-{seed}-without-0006R0"
+            recipe = read_header(tmp_path / name / "best.safetensors").recipe
+            assert recipe["seed"] == seed
+            assert recipe["lovasz_weight"] == (0.5 if lever == levers[0] else 0)
+            assert recipe["augmentation"]["flip"] == (lever == levers[0])
+            assert recipe["train"][0]["only"] == ["0001TP"]
+    scores = found["miou_percent"]
+    assert list(scores) == ["as it is", *levers]
+    name = "as-it-is-seed-2-without-0001TP"
+    assert scores["as it is"][2] == found["runs"][name]["last"]["miou_percent"]
+    gains = [a - b for a, b in zip(scores[levers[0]], scores["as it is"], strict=True)]
+    row = f"| `{levers[0]}` | 4 | {statistics.mean(scores[levers[0]]):.1f} % | "
+    spread = f"{statistics.mean(gains):+.1f} ± {statistics.stdev(gains):.1f} |"
+    assert row + spread in capsys.readouterr().out
+
+
 def test_weights_that_are_there_are_looked_at_without_training(
     paper: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -249,6 +283,11 @@ def test_a_study_without_results_is_not_measured(name: str) -> None:
         (["recordings", "--set", "teacher=[generated-cn14, cn14-160]"], "teacher cn14-160 has"),
         (["recordings", "--recordings", "0016E5"], "'0016E5' is none of 0001TP, 0006R0"),
         (["recordings", "--set", "train=[{data: camvid, split: val, share: 1}]"], "one recording"),
+        (["levers"], "no lever is named"),
+        (["levers", "--seeds", "0", "--levers", "seed=2"], "seeds is 0"),
+        (["levers", "--levers", "lovasz_weight=0"], "lovasz_weight=0 changes nothing"),
+        (["levers", "--levers", "steps=1", "steps=1"], "steps=1 stands twice"),
+        (["levers", "--levers", "lovasz=1"], "lovasz_weight"),
         (["zeroed", "--model", "nowhere"], "'nowhere' is unknown"),
         (["paper", "--set", "batch=4"], "another recipe"),
     ],

@@ -30,9 +30,9 @@ Result = dict[str, Any]
 class Options:
     """What a study is told beside the recipe.
 
-    `variants` of Table 4, `seeds` of the pruning study, `equal_steps`: there, a direct training of
-    as many steps too; `recordings`: held out in turn, none: every one; `model`: weights that
-    are looked at instead of trained.
+    `variants` of Table 4, `seeds` of the pruning study and of levers, `equal_steps`: for pruning, a
+    direct training of as many steps too; `recordings`: held out in turn, none: every one, of levers
+    none; `model`: weights that are looked at instead of trained; `levers`: KEY=VALUE settings.
     """
 
     recipe: Recipe
@@ -43,6 +43,7 @@ class Options:
     equal_steps: bool = False
     recordings: Sequence[str] = ()
     model: str = "default"
+    levers: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
