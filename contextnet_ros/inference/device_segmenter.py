@@ -68,8 +68,11 @@ class DeviceSegmenter:
         self.pipeline.run(lambda: self._network.set_blender(blender), "the colours of an overlay")
 
     def host_frame(self, height: int, width: int) -> npt.NDArray[np.uint8]:
-        """Return a frame (H, W, 3) in memory that the device reads without a copy."""
-        return np.asarray(self._device.host_memory((height, width, 3)).numpy())
+        """Return a frame (H, W, 3) in memory that the device reads without a copy; raises UserError
+        where the system pins no more."""
+        what = f"a pinned frame of {width} x {height}"
+        with explaining(self.device, what, "keep fewer of them, or hand over frames of your own"):
+            return np.asarray(self._device.host_memory((height, width, 3)).numpy())
 
     def time_stages(
         self, image: npt.NDArray[np.uint8], outputs: Sequence[str], repeats: int

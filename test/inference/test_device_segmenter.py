@@ -150,6 +150,8 @@ def test_too_little_memory_for_what_is_no_frame_is_one_line_too(network, header,
     device.limit = 0
     with pytest.raises(UserError, match=r"the stages of a frame of 96 x 64 .*network_size"):
         ours.time_stages(make_frame(64, 96))
+    with pytest.raises(UserError, match=r"a pinned frame of 96 x 64 .*keep fewer"):
+        ours.host_frame(64, 96)
 
 
 def test_the_note_of_what_is_missing_is_in_the_description(network, header):
