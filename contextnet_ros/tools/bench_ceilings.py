@@ -92,9 +92,9 @@ def ceilings(device: torch.device, num_threads: int) -> dict[str, float]:
 def _onnxruntime_multiply_adds(matrix: int, num_threads: int) -> float:
     """Return the multiply-adds a second of ONNX Runtime's product; 0 where it is not installed."""
     try:
-        import onnxruntime
         from onnx import TensorProto, helper
 
+        from contextnet_ros.inference.onnx_backend import make_session
         from contextnet_ros.inference.onnx_nodes import IR_VERSION, OPSET
     except ImportError:
         return 0.0
@@ -106,11 +106,7 @@ def _onnxruntime_multiply_adds(matrix: int, num_threads: int) -> float:
     graph = helper.make_graph([node], "product", [left, right], [product])
     opset = [helper.make_opsetid("", OPSET)]
     model = helper.make_model(graph, opset_imports=opset, ir_version=IR_VERSION)
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = num_threads
-    session = onnxruntime.InferenceSession(
-        model.SerializeToString(), options, providers=["CPUExecutionProvider"]
-    )
+    session = make_session(model.SerializeToString(), num_threads)
     values = dict.fromkeys(("left", "right"), torch.randn(matrix, matrix).numpy())
     return matrix**3 / _shortest(lambda: session.run(None, values))
 

@@ -103,7 +103,7 @@ def test_a_cpu_does_the_faster_product_of_torch_and_onnx_runtime(monkeypatch):
     found = bench_ceilings.ceilings(torch.device("cpu"), num_threads=1)
     assert found["multiply_adds_per_s"] == 1e30
     monkeypatch.undo()
-    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    monkeypatch.setitem(sys.modules, "contextnet_ros.inference.onnx_backend", None)
     assert bench_ceilings._onnxruntime_multiply_adds(64, num_threads=1) == 0
 
 
