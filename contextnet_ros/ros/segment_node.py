@@ -14,6 +14,7 @@ frame in hand.
 
 from __future__ import annotations
 
+import ctypes
 import queue
 import signal
 import sys
@@ -23,6 +24,8 @@ from typing import NoReturn
 from contextnet_ros.files import UserError, run_command
 
 PROG = "segment_node"
+
+_M_ARENA_MAX = -8  # of glibc's malloc.h
 
 
 class StopRequest:
@@ -40,6 +43,18 @@ class StopRequest:
     def _request(self, _number: int, _frame: FrameType | None) -> None:
         self.requested = True
         self.wake.put(None)
+
+
+def keep_one_heap() -> None:
+    """Let all threads allocate from the process's one heap; to be called before there are any.
+
+    glibc gives threads heaps of their own, up to 64 MiB, whose ends it never gives back: how much
+    of a freed network stays would depend on the thread that happened to make it.
+    """
+    # Other C libraries have no such function, and no such heaps.
+    options = getattr(ctypes.CDLL(None), "mallopt", None)
+    if options is not None:
+        options(_M_ARENA_MAX, 1)
 
 
 def run(arguments: list[str], stop: StopRequest) -> int:
@@ -63,10 +78,8 @@ def run(arguments: list[str], stop: StopRequest) -> int:
         cause = " ".join(str(error).split()).partition(", at /")[0]
         raise UserError(f"ROS refuses these arguments: {cause}") from error
     try:
-        from contextnet_ros.inference.memory import keep_one_heap
         from contextnet_ros.ros.node import SegmentNode
 
-        keep_one_heap()
         if stop.requested:
             return 0
         SegmentNode(stop).serve()
@@ -77,6 +90,7 @@ def run(arguments: list[str], stop: StopRequest) -> int:
 
 def main() -> NoReturn:
     """Console entry point; leaves with exit code 0, or 1 after one line on stderr."""
+    keep_one_heap()
     stop = StopRequest()
     sys.exit(run_command(lambda: run(sys.argv[1:], stop), PROG))
 
