@@ -220,10 +220,11 @@ class Peer:
         self.camera.publish(message)
         self.sent += 1
 
-    def ask(self, message):
+    def ask(self, message, also: Callable[[], object] = lambda: True):
         """Send a frame and return the label that answers it, told by its frame id.
 
-        Best effort: a frame lost on the way is sent again.
+        Best effort: a frame lost on the way is sent again, and one whose other outputs don't come
+        (`also`), since the node may have learned of their reader only later.
         """
         self.labels.clear()
         self.overlays.clear()
@@ -234,7 +235,7 @@ class Peer:
         for _ in range(4):
             self.send(message)
             try:
-                self.spin_until(lambda: bool(answer()), TIMEOUT_S / 4)
+                self.spin_until(lambda: bool(answer()) and bool(also()), TIMEOUT_S / 4)
             except AssertionError:
                 continue
             return answer()[0]

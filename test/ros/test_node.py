@@ -64,8 +64,7 @@ def test_the_overlay_equals_the_segmenters_and_comes_only_while_watched(peer, se
     image = street(96, 160, seed=1)
     peer.ask(peer.message(image))
     peer.watch_overlay(True)
-    peer.ask(peer.message(image, frame_id="watched"))
-    peer.spin_until(lambda: bool(peer.overlays))
+    peer.ask(peer.message(image, frame_id="watched"), lambda: peer.overlays)
     overlay = peer.overlays[0]
     expected = segmenter(image, ("label", "overlay")).overlay
     assert overlay.encoding == "bgr8"
@@ -182,8 +181,7 @@ def test_the_opacity_changes_while_it_runs_and_is_refused_out_of_range(peer, seg
     image = street(96, 160, seed=5)
     assert set_parameter(peer, "overlay_opacity", 0.0).successful
     peer.watch_overlay(True)
-    peer.ask(peer.message(image))
-    peer.spin_until(lambda: bool(peer.overlays))
+    peer.ask(peer.message(image), lambda: peer.overlays)
     np.testing.assert_array_equal(to_array(peer.overlays[0], 3), image)
 
     refused = set_parameter(peer, "overlay_opacity", 1.5)
@@ -192,8 +190,7 @@ def test_the_opacity_changes_while_it_runs_and_is_refused_out_of_range(peer, seg
     assert "1.5" in refused.reason
 
     assert set_parameter(peer, "overlay_opacity", 1.0).successful
-    peer.ask(peer.message(image))
-    peer.spin_until(lambda: bool(peer.overlays))
+    peer.ask(peer.message(image), lambda: peer.overlays)
     palette = segmenter.header.table.palette_bgr()
     np.testing.assert_array_equal(to_array(peer.overlays[0], 3), palette[to_array(peer.labels[0])])
     peer.watch_overlay(False)

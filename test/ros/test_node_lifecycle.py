@@ -175,12 +175,13 @@ def test_without_matched_events_readers_and_publishers_are_asked_for(
     stand_in, serve_node, monkeypatch
 ):
     monkeypatch.setattr(compat, "HAS_MATCHED_EVENTS", False)
-    peer = serve_node(stand_in).peer
+    served = serve_node(stand_in)
+    peer = served.peer
     confidences = peer.collect(Image, "/segmenter/confidence")
-    peer.ask(peer.message(street(16, 24)))
-    peer.spin_until(lambda: bool(confidences))
+    peer.ask(peer.message(street(16, 24)), lambda: confidences)
     peer.drop("/segmenter/confidence")
-    peer.spin_for(0.5)
+    (only,) = served.node.cameras
+    peer.spin_until(lambda: not only.wanted())
     peer.ask(peer.message(street(16, 24)))
     assert stand_in.asked[-1] == ("label",)
     assert peer.wait_for_counts(lambda _: True)["publishers"] == 1

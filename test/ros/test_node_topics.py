@@ -100,21 +100,19 @@ def test_label_info_names_every_number_of_the_label_and_the_threshold():
 
 
 def test_confidence_and_overlays_come_to_who_subscribes_and_are_computed_for_no_one_else(
-    peer, network
+    peer, network, served
 ):
     frame = peer.message(street(64, 96))
     peer.ask(frame)
     assert network.asked[-1] == ("label",)
     confidences = peer.collect(Image, "/segmenter/confidence")
-    peer.ask(frame)
-    peer.spin_until(lambda: bool(confidences))
+    peer.ask(frame, lambda: confidences)
     assert network.asked[-1] == ("label", "confidence")
     assert confidences[0].encoding == "mono8"
     assert confidences[0].header == frame.header
     np.testing.assert_array_equal(to_array(confidences[0]), street(64, 96)[..., 1])
     files = peer.collect(CompressedImage, "/segmenter/overlay/compressed")
-    peer.ask(frame)
-    peer.spin_until(lambda: bool(files))
+    peer.ask(frame, lambda: files)
     assert network.asked[-1] == ("label", "confidence", "overlay")
     assert files[0].header == frame.header
     assert files[0].format == "bgr8; jpeg compressed bgr8"
@@ -122,7 +120,8 @@ def test_confidence_and_overlays_come_to_who_subscribes_and_are_computed_for_no_
     np.testing.assert_array_equal(image_msg.decode_compressed(files[0]), np.zeros((64, 96, 3)))
     peer.drop("/segmenter/confidence")
     peer.drop("/segmenter/overlay/compressed")
-    peer.spin_for(0.5)
+    (camera,) = served.node.cameras
+    peer.spin_until(lambda: not camera.wanted())
     peer.ask(frame)
     assert network.asked[-1] == ("label",)
 
@@ -135,8 +134,7 @@ def test_settings_change_between_two_frames_label_and_overlay_alike(peer):
     results = peer.set_parameters(min_confidence=0.5, overlay_classes=["road", "car", "sky"])
     assert all(result.successful for result in results)
     peer.watch_overlay(True)
-    label = to_array(peer.ask(frame))
-    peer.spin_until(lambda: bool(peer.overlays))
+    label = to_array(peer.ask(frame, lambda: peer.overlays))
     expected = np.where(image[..., 1] < 127.5, 255, image[..., 0])
     assert 0.1 < (expected == 255).mean() < 0.9
     np.testing.assert_array_equal(label, expected)
