@@ -50,6 +50,13 @@ class World:
             return flag
         return bool(self.total(torch.tensor(float(flag), device=device)) > 0)
 
+    def agrees(self, value: int, device: torch.device) -> bool:
+        """Whether every process says the same number; all learn of it together."""
+        if self.size == 1:
+            return True
+        total = self.total(torch.tensor(value, device=device))
+        return not self.any(int(total) != value * self.size, device)
+
 
 def join(device: str) -> tuple[World, str]:
     """The world that torchrun's variables describe, and this process's device in it.

@@ -7,7 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from contextnet_ros.files import atomic_write
+from contextnet_ros.files import UserError, atomic_write
+from contextnet_ros.inference.backend import choose_device
 from contextnet_ros.network import ContextNet, WeightHeader, load_weights, save_weights
 from contextnet_ros.training.checkpoint import load_checkpoint
 from contextnet_ros.training.distributed import World
@@ -103,7 +104,13 @@ def train(
     setup = setup or Setup()
     parts = stages(recipe, folder)
     for place, stage in enumerate(parts):
-        if stage.progress()[0] >= stage.recipe.steps:
+        step = stage.progress()[0]
+        if not setup.world.agrees(step, choose_device(setup.device)):
+            raise UserError(
+                f"{stage.folder} stands at step {step} for this process and elsewhere for another: "
+                "give an output folder that all machines share"
+            )
+        if step >= stage.recipe.steps:
             continue
         start = None if place == 0 else _pruned(parts[place - 1], stage.recipe.width)
         training = Training(

@@ -27,30 +27,36 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def train(
-    folder: Path, recipe: Path, processes: int, device: str = "cpu"
-) -> dict[str, torch.Tensor]:
-    """Model and averaged weights at the end of a run of so many processes."""
+def run_processes(folders: list[Path], recipe: Path, device: str) -> tuple[list[int], list[str]]:
+    """Exit codes and outputs of a training by a process for each output folder."""
     command = [sys.executable, "-m", "contextnet_ros.tools.train", "--recipe", str(recipe)]
-    command += ["-o", str(folder), "--device", device, "--workers", "0"]
+    command += ["--device", device, "--workers", "0"]
     shared = {**os.environ, "OMP_NUM_THREADS": "1", "MASTER_ADDR": "127.0.0.1"}
-    shared |= {"MASTER_PORT": str(free_port()), "WORLD_SIZE": str(processes)}
+    shared |= {"MASTER_PORT": str(free_port()), "WORLD_SIZE": str(len(folders))}
     running = [
         subprocess.Popen(
-            command,
+            [*command, "-o", str(folder)],
             env={**shared, "RANK": str(rank), "LOCAL_RANK": str(rank)},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
         )
-        for rank in range(processes)
+        for rank, folder in enumerate(folders)
     ]
     try:
         outputs = [process.communicate(timeout=240)[0] for process in running]
     finally:
         for process in running:
             process.kill()
-    assert [process.returncode for process in running] == [0] * processes, outputs
+    return [process.returncode for process in running], outputs
+
+
+def train(
+    folder: Path, recipe: Path, processes: int, device: str = "cpu"
+) -> dict[str, torch.Tensor]:
+    """Model and averaged weights at the end of a run of so many processes."""
+    codes, outputs = run_processes([folder] * processes, recipe, device)
+    assert codes == [0] * processes, outputs
     assert sum("best weights:" in output for output in outputs) == 1
     state = torch.load(folder / CHECKPOINT_NAME, map_location="cpu", weights_only=True)
     assert state["step"] == 3
@@ -88,6 +94,20 @@ def assert_alike(one: dict[str, torch.Tensor], two: dict[str, torch.Tensor], ato
 def test_two_processes_train_as_one(tmp_path: Path) -> None:
     recipe = write_recipe(tmp_path)
     assert_alike(train(tmp_path / "one", recipe, 1), train(tmp_path / "two", recipe, 2), 1e-5)
+
+
+def test_an_output_folder_that_is_not_shared_is_refused_where_it_would_be_resumed(
+    tmp_path: Path,
+) -> None:
+    recipe = write_recipe(tmp_path)
+    train(tmp_path / "mine", recipe, 1)
+    codes, outputs = run_processes([tmp_path / "mine", tmp_path / "yours"], recipe, "cpu")
+    assert codes == [1, 1]
+    for step, output in zip((3, 0), outputs, strict=True):
+        errors = [line for line in output.splitlines() if "contextnet-train: error" in line]
+        assert len(errors) == 1
+        assert f"stands at step {step} for this process" in errors[0]
+        assert "Traceback" not in output
 
 
 @pytest.mark.gpu
