@@ -31,7 +31,7 @@ def recipes(options: Options) -> dict[str, Recipe]:
     Raises UserError for no lever, or one that stands twice or changes nothing.
     """
     if not options.levers:
-        raise UserError("no lever is named: --levers lovasz_weight=0 ema_decay=null")
+        raise UserError("no lever is named: --levers lovasz_weight=0 ema_decay=0")
     if options.seeds < 1:
         raise UserError(f"seeds is {options.seeds}; give 1 or more")
     if not options.recipe.validate:
