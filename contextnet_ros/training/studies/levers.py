@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import replace
-from statistics import mean, stdev
+from statistics import mean
 
 from contextnet_ros.files import UserError
 from contextnet_ros.training.recipe import Recipe
@@ -16,9 +16,12 @@ from contextnet_ros.training.studies.study import (
     Result,
     Study,
     changed,
+    difference,
     markdown,
     miou,
     percent,
+    refuse_unscored,
+    seeds,
 )
 
 _AS_IT_IS = "as it is"
@@ -32,18 +35,14 @@ def recipes(options: Options) -> dict[str, Recipe]:
     """
     if not options.levers:
         raise UserError("no lever is named: --levers lovasz_weight=0 ema_decay=0")
-    if options.seeds < 1:
-        raise UserError(f"seeds is {options.seeds}; give 1 or more")
-    if not options.recipe.validate:
-        raise UserError("the recipe validates on nothing, a study scores there: set `validate`")
+    refuse_unscored(options.recipe)
     found: dict[str, Recipe] = {}
     for lever, seed, folder in _folders(options):
-        recipe = options.recipe
+        recipe = base = changed(options.recipe, seed=seed, name=folder)
         if lever != _AS_IT_IS:
-            recipe = recipe.with_settings([lever])
-            if recipe == options.recipe:
+            recipe = base.with_settings([lever])
+            if recipe == base:
                 raise UserError(f"lever {lever} changes nothing: the recipe says so already")
-        recipe = changed(recipe, seed=seed, name=folder)
         parts = {"": recipe}
         if options.recordings:
             parts = recordings.recipes(replace(options, recipe=recipe))
@@ -59,7 +58,7 @@ def _folders(options: Options) -> Iterator[tuple[str, int, str]]:
     """Each lever with each seed, and what their folders begin with."""
     for lever in (_AS_IT_IS, *options.levers):
         plain = re.sub(r"[^\w.=-]+", "-", lever).strip("-")
-        for seed in range(options.recipe.seed, options.recipe.seed + options.seeds):
+        for seed in seeds(options):
             yield lever, seed, f"{plain}-seed-{seed}"
 
 
@@ -91,10 +90,7 @@ def table(result: Result | None) -> str:
     rows = [[_AS_IT_IS, str(len(base)), percent(mean(base)), ""]]
     for lever, scores in columns.items():
         gains = [score - other for score, other in zip(scores, base, strict=True)]
-        spread = f" ± {stdev(gains):.1f}" if len(gains) > 1 else ""
-        rows.append(
-            [f"`{lever}`", str(len(scores)), percent(mean(scores)), f"{mean(gains):+.1f}{spread}"]
-        )
+        rows.append([f"`{lever}`", str(len(scores)), percent(mean(scores)), difference(gains)])
     return markdown(heads, rows)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from statistics import mean, stdev
+from statistics import mean
 
 from contextnet_ros.files import UserError
 from contextnet_ros.training.recipe import Recipe
@@ -12,11 +12,13 @@ from contextnet_ros.training.studies.study import (
     Result,
     Study,
     changed,
+    difference,
     direct,
     markdown,
     miou,
     published,
     scored_on,
+    seeds,
 )
 
 
@@ -28,12 +30,10 @@ def recipes(options: Options) -> dict[str, Recipe]:
     recipe = options.recipe
     if recipe.prune is None:
         raise UserError("the recipe has no `prune`: choose one that has, as paper-pruned")
-    if options.seeds < 1:
-        raise UserError(f"seeds is {options.seeds}; give 1 or more")
     plain = direct(recipe)
     total = recipe.steps + recipe.prune.steps * len(recipe.prune.widths)
     result = {}
-    for seed in range(recipe.seed, recipe.seed + options.seeds):
+    for seed in seeds(options):
         straight, pruned, long = _names(recipe.variant, seed, recipe.seed)
         result[straight] = changed(plain, seed=seed, name=straight)
         result[pruned] = changed(recipe, seed=seed, name=pruned)
@@ -51,8 +51,7 @@ def _names(variant: str, seed: int, first: int) -> tuple[str, str, str]:
 def measure(options: Options, result: Result) -> Result:
     """Pruned minus direct in points of mIoU, by seed."""
     first, variant = options.recipe.seed, options.recipe.variant
-    seeds = range(first, first + options.seeds)
-    named = {str(seed): _names(variant, seed, first) for seed in seeds}
+    named = {str(seed): _names(variant, seed, first) for seed in seeds(options)}
     columns = {
         column: {seed: miou(result, folders[place]) for seed, folders in named.items()}
         for place, column in enumerate(("direct", "pruned", "direct, equal steps"))
@@ -74,8 +73,7 @@ def table(result: Result | None) -> str:
     gains = [b - a for a, b in _pairs(straight, pruned)]
     if gains:
         means = [_mean(straight), _mean(pruned), _mean(long)]
-        spread = f" ± {stdev(gains):.1f}" if len(gains) > 1 else ""
-        rows.append(["mean", *means, f"{mean(gains):+.1f}{spread}"])
+        rows.append(["mean", *means, difference(gains)])
     else:
         rows.append(["mean", *[NOT_MEASURED] * 4])
     gain = paper["pruned"] - paper["direct"]

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
+from statistics import mean, stdev
 from typing import Any
 
 import yaml
@@ -124,10 +125,22 @@ def direct(recipe: Recipe) -> Recipe:
         raise UserError(
             f"the recipe starts from {recipe.init}, a study from scratch: --set init=null"
         )
-    if not recipe.validate:
-        raise UserError("the recipe validates on nothing, a study scores there: set `validate`")
+    refuse_unscored(recipe)
     width = recipe.width if recipe.prune is None else recipe.prune.widths[-1]
     return changed(recipe, prune=None, width=width)
+
+
+def refuse_unscored(recipe: Recipe) -> None:
+    """Raise UserError for a recipe that validates on nothing."""
+    if not recipe.validate:
+        raise UserError("the recipe validates on nothing, a study scores there: set `validate`")
+
+
+def seeds(options: Options) -> range:
+    """The seeds to train with, from the recipe's own on; raises UserError for none."""
+    if options.seeds < 1:
+        raise UserError(f"seeds is {options.seeds}; give 1 or more")
+    return range(options.recipe.seed, options.recipe.seed + options.seeds)
 
 
 @cache
@@ -146,6 +159,12 @@ def markdown(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 def percent(value: float | None) -> str:
     """To one decimal, as the paper prints; what is None was not measured."""
     return NOT_MEASURED if value is None else f"{value:.1f} %"
+
+
+def difference(gains: Sequence[float]) -> str:
+    """The mean of some differences in points, with their standard deviation if they are several."""
+    spread = f" ± {stdev(gains):.1f}" if len(gains) > 1 else ""
+    return f"{mean(gains):+.1f}{spread}"
 
 
 def scored_on(result: Result | None) -> str:
