@@ -94,6 +94,7 @@ def prepare(
         SCALE=scale,
         COLUMNS=_COLUMNS,
         num_warps=4,
+        enable_fp_fusion=True,
     )
 
 
@@ -297,4 +298,5 @@ def finish(
         OVERLAY=int(overlay is not None),
         CONFIDENCE=int(confidence is not None),
         num_warps=4,
+        enable_fp_fusion=True,
     )

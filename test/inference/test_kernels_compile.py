@@ -1,0 +1,35 @@
+"""The Triton kernels through Triton's compiler, for GPUs that are not here.
+
+Its interpreter, which the other tests of them use where there is no GPU, accepts what its compiler
+refuses.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("triton", reason="Triton is not installed")
+
+
+def test_kernels_compile_for_gpus_of_several_generations(tmp_path):
+    environment = {key: value for key, value in os.environ.items() if key != "TRITON_INTERPRET"}
+    script = Path(__file__).with_name("compile_kernels.py")
+    process = subprocess.run(
+        # Turing, Jetson Orin, Hopper, GeForce Blackwell.
+        [sys.executable, str(script), "75", "87", "90", "120"],
+        env={**environment, "TRITON_CACHE_DIR": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert process.returncode == 0, process.stderr
+    # Nothing of Triton's for the users of a node to read.
+    assert process.stderr == ""
+    compiled = set(process.stdout.splitlines())
+    assert {"_prepare uint8 float32 float16", "_finish float16 uint8 uint8"} <= compiled
+    assert {"_prepare uint8 float32 float32", "_finish float32 uint8 uint8"} <= compiled
