@@ -31,7 +31,7 @@ from contextnet_ros.training.checkpoint import (
     save_checkpoint,
 )
 from contextnet_ros.training.crop_device import Windows, render
-from contextnet_ros.training.datasets import combined_licence, ready
+from contextnet_ros.training.datasets import combined_licence
 from contextnet_ros.training.distillation import Teachers
 from contextnet_ros.training.distributed import World
 from contextnet_ros.training.evaluation import evaluate
@@ -42,7 +42,7 @@ from contextnet_ros.training.precision import Precision
 from contextnet_ros.training.recipe import Recipe
 from contextnet_ros.training.record import Record
 from contextnet_ros.training.sampling import AugmentedSamples, batches
-from contextnet_ros.training.sources import Roots, open_data
+from contextnet_ros.training.sources import Roots, Shelf, open_data
 from contextnet_ros.training.start import class_weights, initial_model, training_mode
 
 BEST_NAME = "best.safetensors"
@@ -52,7 +52,8 @@ class Training:
     """One run of a recipe in a folder; begins where that folder's checkpoint stands.
 
     `start`: weights to begin with, instead of the recipe's `init`. `augment`: who renders crops,
-    the "loader" or the "device"; "auto" is the device where that is a GPU.
+    the "loader" or the "device"; "auto" is the device where that is a GPU. `shelf`: data that other
+    trainings of the same roots have read.
     Raises UserError before the first step for whatever is wrong with data, folder or recipe.
     """
 
@@ -67,6 +68,7 @@ class Training:
         start: tuple[ContextNet, WeightHeader] | None = None,
         tensorboard: bool = False,
         augment: str = "auto",
+        shelf: Shelf | None = None,
     ) -> None:
         self.recipe = recipe
         self.world = world or World()
@@ -85,8 +87,8 @@ class Training:
         if start is None and recipe.init is not None:
             start = load_weights(model_path(recipe.init))
         teachers = Teachers(recipe.teacher, self.table, self.device)
-        sources = [open_data(entry, self.table, roots) for entry in recipe.train]
-        validation = [open_data(entry, self.table, roots) for entry in recipe.validate]
+        entries = [*recipe.train, *recipe.validate]
+        opened = [open_data(entry, self.table, roots) for entry in entries]
         self.header = WeightHeader(
             table=self.table,
             variant=recipe.variant,
@@ -95,7 +97,7 @@ class Training:
             network_size=self.network_size,
             recipe=recipe.to_dict(),
             data_licence=combined_licence(
-                [source.licence for source in sources]
+                [source.licence for source in opened[: len(recipe.train)]]
                 + ([] if start is None else [start[1].data_licence])
                 + teachers.licences
             ),
@@ -116,8 +118,9 @@ class Training:
         if state is not None:
             self._restore(state)
         self.record = Record(folder, self.step, tensorboard and self.world.leads)
-        self.sources = [ready(source) for source in sources]
-        self.validation = [ready(source) for source in validation]
+        frames = (shelf or Shelf()).take(entries, opened)
+        self.sources = frames[: len(recipe.train)]
+        self.validation = frames[len(recipe.train) :]
         weights = class_weights(recipe, self.sources)
         self.objective = Objective(
             recipe,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 
@@ -85,11 +86,19 @@ def lovasz_softmax(probabilities: torch.Tensor, labels: torch.Tensor) -> torch.T
     for class_id in torch.bincount(truth).nonzero().flatten().tolist():
         present = (truth == class_id).to(flat.dtype)
         errors = (present - flat[:, class_id]).abs()
-        errors, order = torch.sort(errors, descending=True)
-        present = present[order]
+        order = _descending(errors.detach())
+        errors, present = errors[order], present[order]
         # 1 - IoU when the n largest errors are wrong; its steps weigh the errors.
         missed, added = present.cumsum(0), (1 - present).cumsum(0)
         jaccard = 1 - (present.sum() - missed) / (present.sum() + added)
         steps = torch.cat([jaccard[:1], jaccard[1:] - jaccard[:-1]])
         losses.append((errors * steps).sum())
     return torch.stack(losses).mean()
+
+
+def _descending(values: torch.Tensor) -> torch.Tensor:
+    """The order of the values (N,), the largest first; any order of equal ones."""
+    if values.device.type != "cpu":
+        return values.argsort(descending=True)
+    # NumPy sorts floats in vectors: a sixth of PyTorch's time, which was a tenth of a step.
+    return torch.from_numpy(np.argsort(-values.float().numpy()))

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from contextnet_ros.files import UserError
 from contextnet_ros.labels import CAMVID, CITYSCAPES, ClassTable
-from contextnet_ros.training.datasets import GeneratedScenes, LabelledFrames, Mapped
+from contextnet_ros.training.datasets import GeneratedScenes, LabelledFrames, Mapped, ready
 from contextnet_ros.training.folders import CamVid, Cityscapes, Folders
 from contextnet_ros.training.tables import class_lookup, load_table
 
@@ -49,6 +49,42 @@ def open_data(entry: dict[str, Any], table: ClassTable, roots: Roots) -> Labelle
     if source.table == table and not entry.get("map"):
         return source
     return Mapped(source, table, class_lookup(source.table, table, entry.get("map")))
+
+
+class Shelf:
+    """The data of trainings one after another: what the next one has too is not read again, and
+    the rest is let go before it reads its own."""
+
+    def __init__(self) -> None:
+        self._held: list[tuple[dict[str, Any], LabelledFrames]] = []
+
+    def take(
+        self, entries: Sequence[dict[str, Any]], opened: Sequence[LabelledFrames]
+    ) -> list[LabelledFrames]:
+        """Return what was `opened` from each of `entries`, as `ready` gives it; raises UserError.
+
+        Entries are told apart by all but their share: roots are the same for all trainings.
+        """
+        named = [_unshared(entry) for entry in entries]
+        self._held = [held for held in self._held if held[0] in named]
+        taken = []
+        for entry, source in zip(named, opened, strict=True):
+            frames = self._find(entry, source)
+            if frames is None:
+                frames = ready(source)
+                self._held.append((entry, frames))
+            taken.append(frames)
+        return taken
+
+    def _find(self, entry: dict[str, Any], source: LabelledFrames) -> LabelledFrames | None:
+        for other, frames in self._held:
+            if other == entry and frames.table == source.table:
+                return frames
+        return None
+
+
+def _unshared(entry: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in entry.items() if key != "share"}
 
 
 def _open(entry: dict[str, Any], table: ClassTable, roots: Roots) -> LabelledFrames:

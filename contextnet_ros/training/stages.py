@@ -16,7 +16,7 @@ from contextnet_ros.training.loop import BEST_NAME, Training
 from contextnet_ros.training.pruning import prune
 from contextnet_ros.training.recipe import Recipe
 from contextnet_ros.training.record import LOG_NAME
-from contextnet_ros.training.sources import Roots
+from contextnet_ros.training.sources import Roots, Shelf
 
 Runner = Callable[[Training], Path]
 """Takes a training as far as it goes, as `Training.run` does; may stop before its end."""
@@ -24,7 +24,8 @@ Runner = Callable[[Training], Path]
 
 @dataclass(frozen=True)
 class Setup:
-    """Where trainings find their data, what they run on, and Training's other options."""
+    """Where trainings find their data, what they run on, and Training's other options; the data
+    that they share is read once."""
 
     roots: Roots = None
     device: str = "auto"
@@ -32,6 +33,7 @@ class Setup:
     world: World = field(default_factory=World)
     tensorboard: bool = False
     augment: str = "auto"
+    shelf: Shelf = field(default_factory=Shelf)
 
 
 @dataclass(frozen=True)
@@ -123,6 +125,7 @@ def train(
             start=start,
             tensorboard=setup.tensorboard,
             augment=setup.augment,
+            shelf=setup.shelf,
         )
         run(training)
         if training.step < stage.recipe.steps:
