@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -17,9 +18,15 @@ from contextnet_ros.labels import (
     CITYSCAPES_TO_CAMVID,
 )
 from contextnet_ros.training import datasets
-from contextnet_ros.training.datasets import GeneratedScenes, InMemory, PairedFiles, ready
+from contextnet_ros.training.datasets import (
+    GeneratedScenes,
+    InMemory,
+    LabelledFrames,
+    PairedFiles,
+    ready,
+)
 from contextnet_ros.training.folders import Cityscapes, Folders
-from contextnet_ros.training.sources import open_data, parse_roots
+from contextnet_ros.training.sources import Shelf, open_data, parse_roots
 from contextnet_ros.training.tables import class_lookup, find_table, load_table
 
 TABLE = """
@@ -201,6 +208,26 @@ def test_generated_scenes_serve_any_table_through_a_map(farm: Path) -> None:
     label = open_data(entry, find_table(str(farm / "farm.yaml")), None)[0][1]
     truth = GeneratedScenes(1, 1, (48, 64), CITYSCAPES)[0][1]
     np.testing.assert_array_equal(label == 2, truth == CITYSCAPES.names.index("sky"))
+
+
+def test_trainings_share_the_data_they_have_in_common_and_let_go_of_the_rest(
+    farm: Path, camvid: Path
+) -> None:
+    shelf = Shelf()
+
+    def take(*entries: dict[str, Any]) -> list[LabelledFrames]:
+        return shelf.take(entries, [open_data(entry, CAMVID, camvid) for entry in entries])
+
+    train = {"data": "camvid", "split": "train", "share": 1}
+    val = {"data": "camvid", "split": "val"}
+    fields = farm_entry(farm, map={"field": "tree", "cow": None})
+    first = take(train, fields, val)
+    assert all(isinstance(frames, InMemory) for frames in first)
+    second = take(val, {**train, "share": 2}, {**fields, "map": {"field": "tree", "cow": "car"}})
+    assert (second[0], second[1]) == (first[2], first[0])
+    assert second[2] is not first[1]
+    # Not among the second training's.
+    assert take(fields)[0] is not first[1]
 
 
 def test_roots_say_whose_they_are() -> None:

@@ -11,6 +11,7 @@ import torch
 from contextnet_ros.files import UserError
 from contextnet_ros.network import ContextNet, WeightHeader, load_weights, read_header
 from contextnet_ros.training import stages
+from contextnet_ros.training.datasets import LabelledFrames
 from contextnet_ros.training.loop import Training
 from contextnet_ros.training.pruning import prune
 from contextnet_ros.training.recipe import Recipe
@@ -85,16 +86,19 @@ def test_each_stage_starts_from_the_best_weights_of_the_one_before(
     tmp_path: Path, setup: Setup
 ) -> None:
     started: list[tuple[float, ContextNet]] = []
+    read: list[list[LabelledFrames]] = []
 
     def run(training: Training) -> Path:
         network = ContextNet(11, "cn14-160", width=training.recipe.width)
         network.load_state_dict(training.model.network.state_dict())
         started.append((training.rate(0), network))
+        read.append([*training.sources, *training.validation])
         return training.run()
 
     stages.train(RECIPE, tmp_path, setup, run)
     rates, networks = zip(*started, strict=True)
     assert rates == (RECIPE.learning_rate, 1e-3, 1e-3)
+    assert read[0] == read[1] == read[2]
     for folder, later in (("1-width-1", networks[1]), ("2-width-0.5", networks[2])):
         best, _ = load_weights(tmp_path / folder / "best.safetensors")
         expected = prune(best, later.width).state_dict()
