@@ -37,7 +37,7 @@ from contextnet_ros.training.distributed import World
 from contextnet_ros.training.evaluation import evaluate
 from contextnet_ros.training.means import Means
 from contextnet_ros.training.objective import PARTS, Objective
-from contextnet_ros.training.optimizers import make_optimizer
+from contextnet_ros.training.optimizers import learning_rate, make_optimizer
 from contextnet_ros.training.precision import Precision
 from contextnet_ros.training.recipe import Recipe
 from contextnet_ros.training.record import Record
@@ -166,13 +166,6 @@ class Training:
             state["cuda_rng"] = torch.cuda.get_rng_state(self.device)
         save_checkpoint(self.folder, state)
 
-    def rate(self, step: int) -> float:
-        """Learning rate of a step: linear warm-up, then poly (section 3.1)."""
-        recipe = self.recipe
-        if step < recipe.warmup_steps:
-            return recipe.learning_rate * (step + 1) / recipe.warmup_steps
-        return recipe.learning_rate * float((1 - step / recipe.steps) ** recipe.power)
-
     def _rendered(self, batch: Any) -> tuple[torch.Tensor, torch.Tensor]:
         """Images (N, H, W, 3) and labels (N, H, W) of a loader's batch, uint8 on the device."""
         if isinstance(batch, Windows):
@@ -183,7 +176,7 @@ class Training:
     def _step(self, images: torch.Tensor, labels: torch.Tensor) -> dict[str, float]:
         """Learn from one batch; returns the parts of its loss, and `loss`, over all processes."""
         for group in self.optimizer.param_groups:
-            group["lr"] = self.rate(self.step)
+            group["lr"] = learning_rate(self.recipe, self.step)
         parts = self.objective(self.parallel, images, labels)
         loss = torch.stack(list(parts.values())).sum()
         everywhere = self.world.total(torch.stack([loss, *parts.values()])) / self.world.size
@@ -239,7 +232,7 @@ class Training:
             now = time.perf_counter()
             self.seconds += now - started
             since_log.add(**values, wait_s=wait, step_s=now - started)
-            self.record.step(self.step, values, self.rate(self.step - 1))
+            self.record.step(self.step, values, learning_rate(self.recipe, self.step - 1))
             started = now
             progress.set_postfix(
                 loss=f"{since_log['loss']:.3f}",
@@ -286,7 +279,7 @@ class Training:
             "step": self.step,
             "loss": round(means["loss"], 4),
             "losses": {name: round(means[name], 4) for name in PARTS if name in means},
-            "learning_rate": self.rate(self.step - 1),
+            "learning_rate": learning_rate(self.recipe, self.step - 1),
             "loader_wait_share": round(means["wait_s"] / max(means["step_s"], 1e-9), 4),
             "train_seconds": round(self.seconds, 1),
             "scores": scores,

@@ -1,4 +1,7 @@
-"""The optimizers of recipes; the paper's is not the one that PyTorch has under its name."""
+"""The optimizers of recipes and their learning rate.
+
+The paper's optimizer is not the one that PyTorch has under its name.
+"""
 
 from __future__ import annotations
 
@@ -100,3 +103,10 @@ def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, An
         {"params": decayed, "weight_decay": weight_decay},
         {"params": rest, "weight_decay": 0.0},
     ]
+
+
+def learning_rate(recipe: Recipe, step: int) -> float:
+    """Learning rate of a step: linear warm-up, then poly (section 3.1)."""
+    if step < recipe.warmup_steps:
+        return recipe.learning_rate * (step + 1) / recipe.warmup_steps
+    return recipe.learning_rate * float((1 - step / recipe.steps) ** recipe.power)

@@ -13,7 +13,6 @@ from contextnet_ros.files import UserError
 from contextnet_ros.inference import Segmenter
 from contextnet_ros.labels import CAMVID
 from contextnet_ros.network import (
-    ContextNet,
     NetworkSize,
     WeightHeader,
     load_weights,
@@ -25,7 +24,7 @@ from contextnet_ros.training.checkpoint import AveragedWeights
 from contextnet_ros.training.datasets import GeneratedScenes, InMemory
 from contextnet_ros.training.evaluation import evaluate
 from contextnet_ros.training.loop import Training
-from contextnet_ros.training.optimizers import TensorFlowRMSprop, parameter_groups
+from contextnet_ros.training.optimizers import TensorFlowRMSprop
 from contextnet_ros.training.recipe import Recipe
 from contextnet_ros.training.sampling import AugmentedSamples, batches
 
@@ -191,25 +190,6 @@ def test_a_batch_without_labels_gives_a_zero_loss(tmp_path: Path, camvid: Path) 
     images = torch.zeros(2, 64, 64, 3, dtype=torch.uint8)
     labels = torch.full((2, 64, 64), 255, dtype=torch.uint8)
     assert float(sum(training.objective(training.model, images, labels).values()).detach()) == 0.0
-
-
-def test_the_learning_rate_warms_up_and_ends_near_zero(tmp_path: Path, camvid: Path) -> None:
-    training = Training(RECIPE, tmp_path / "run", camvid, "cpu")
-    rates = [training.rate(step) for step in range(6)]
-    assert rates[0] == pytest.approx(RECIPE.learning_rate / 2)
-    assert rates[1] == pytest.approx(RECIPE.learning_rate)
-    assert rates[4] == pytest.approx(RECIPE.learning_rate * (2 / 6) ** 0.9)
-    assert sorted(rates[1:], reverse=True) == rates[1:]
-
-
-def test_weight_decay_spares_depthwise_layers_biases_and_normalization() -> None:
-    network = ContextNet(11)
-    decayed, rest = (group["params"] for group in parameter_groups(network, 0.1))
-    depthwise = {id(m.weight) for m in network.modules() if getattr(m, "groups", 1) > 1}
-    assert len(depthwise) == 16  # 12 bottlenecks, 3 detail layers, the fusion
-    assert depthwise <= {id(p) for p in rest}
-    assert {p.ndim for p in decayed} == {4}
-    assert len(decayed) + len(rest) == len(list(network.parameters()))
 
 
 def test_training_starts_from_given_weights(tmp_path: Path, camvid: Path) -> None:

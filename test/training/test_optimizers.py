@@ -1,4 +1,4 @@
-"""TensorFlow's RMSprop against figures calculated by hand."""
+"""TensorFlow's RMSprop against figures calculated by hand, rates, and what is decayed."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from contextnet_ros.training.optimizers import TensorFlowRMSprop
+from contextnet_ros.network import ContextNet
+from contextnet_ros.training.optimizers import TensorFlowRMSprop, learning_rate, parameter_groups
+from contextnet_ros.training.recipe import Recipe
 
 
 def run(gradients: list[float], rates: list[float], start: float = 1.0, **options: float) -> float:
@@ -83,3 +85,24 @@ def test_a_saved_state_goes_on_as_if_never_stopped() -> None:
 def test_impossible_settings_are_named(options: dict[str, float]) -> None:
     with pytest.raises(ValueError, match=f"{next(iter(options))} "):
         TensorFlowRMSprop([torch.nn.Parameter(torch.ones(1))], **{"lr": 0.1, **options})
+
+
+def test_the_learning_rate_warms_up_and_ends_near_zero() -> None:
+    entry = {"data": "camvid", "split": "train", "share": 1}
+    settings = {"steps": 6, "warmup_steps": 2, "batch": 2, "validate_every": 3}
+    recipe = Recipe.from_dict({"name": "small", "train": [entry], **settings})
+    rates = [learning_rate(recipe, step) for step in range(6)]
+    assert rates[0] == pytest.approx(recipe.learning_rate / 2)
+    assert rates[1] == pytest.approx(recipe.learning_rate)
+    assert rates[4] == pytest.approx(recipe.learning_rate * (2 / 6) ** 0.9)
+    assert sorted(rates[1:], reverse=True) == rates[1:]
+
+
+def test_weight_decay_spares_depthwise_layers_biases_and_normalization() -> None:
+    network = ContextNet(11)
+    decayed, rest = (group["params"] for group in parameter_groups(network, 0.1))
+    depthwise = {id(m.weight) for m in network.modules() if getattr(m, "groups", 1) > 1}
+    assert len(depthwise) == 16  # 12 bottlenecks, 3 detail layers, the fusion
+    assert depthwise <= {id(p) for p in rest}
+    assert {p.ndim for p in decayed} == {4}
+    assert len(decayed) + len(rest) == len(list(network.parameters()))

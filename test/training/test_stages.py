@@ -13,6 +13,7 @@ from contextnet_ros.network import ContextNet, WeightHeader, load_weights, read_
 from contextnet_ros.training import stages
 from contextnet_ros.training.datasets import LabelledFrames
 from contextnet_ros.training.loop import Training
+from contextnet_ros.training.optimizers import learning_rate
 from contextnet_ros.training.pruning import prune
 from contextnet_ros.training.recipe import Recipe
 from contextnet_ros.training.stages import Setup
@@ -91,7 +92,7 @@ def test_each_stage_starts_from_the_best_weights_of_the_one_before(
     def run(training: Training) -> Path:
         network = ContextNet(11, "cn14-160", width=training.recipe.width)
         network.load_state_dict(training.model.network.state_dict())
-        started.append((training.rate(0), network))
+        started.append((learning_rate(training.recipe, 0), network))
         read.append([*training.sources, *training.validation])
         return training.run()
 
