@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import torch
 
+from contextnet_ros.inference import Segmenter
 from contextnet_ros.labels import CAMVID
 from contextnet_ros.network import ContextNet, WeightHeader
 
@@ -44,3 +45,17 @@ def make_frame(height: int, width: int, seed: int = 0) -> np.ndarray:
 @pytest.fixture(name="make_frame", scope="session")
 def _make_frame():
     return make_frame
+
+
+@pytest.fixture(scope="module", params=["torch", "onnxruntime"])
+def backend(request):
+    if request.param == "onnxruntime":
+        pytest.importorskip("onnx")
+        pytest.importorskip("onnxruntime")
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def segmenter(network, header, backend):
+    """A Segmenter on the CPU with either backend."""
+    return Segmenter(network, header, device="cpu", backend=backend)

@@ -1,4 +1,4 @@
-"""Fixtures for tests with the real node: weights, processes, a camera."""
+"""Fixtures for tests with the real node: weights, processes, a camera, a bag."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from ros_harness import NodeProcess, Peer, next_domain, set_dds_environment
 
 from contextnet_ros.labels import CAMVID
 from contextnet_ros.network import ContextNet, WeightHeader, save_weights
+from contextnet_ros.ros.bag_make import BagFormat, make_bag
+from contextnet_ros.ros.frame_sources import generated_source
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -114,3 +116,12 @@ def serve_node(make_served):
         return served
 
     return make
+
+
+@pytest.fixture(scope="module")
+def street_bag(tmp_path_factory):
+    """A bag of three small compressed frames of a generated street."""
+    path = tmp_path_factory.mktemp("bags") / "street"
+    source = generated_source(frames=3, height=64, width=128, seed=1)
+    make_bag(source, path, BagFormat(storage="mcap", compressed="jpeg"), progress=False)
+    return path

@@ -1,0 +1,108 @@
+"""How a Segmenter is loaded, set and described, and what it says of what cannot be."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from contextnet_ros.files import UserError
+from contextnet_ros.inference import Segmenter, list_models
+from contextnet_ros.network import WeightFileError, save_weights
+
+
+def test_network_size_follows_the_header_unless_another_is_given(network, header, make_frame):
+    frame = make_frame(128, 192)
+    half = replace(header, network_size=type(header.network_size).parse("scale 0.5"))
+    from_header = Segmenter(network, half, device="cpu")
+    given = Segmenter(network, header, device="cpu", network_size="scale 0.5")
+    whole = Segmenter(network, half, device="cpu", network_size="frame")
+    assert str(from_header.network_size) == "scale 0.5"
+    np.testing.assert_array_equal(from_header(frame).label, given(frame).label)
+    assert (from_header(frame).label != whole(frame).label).any()
+
+
+@pytest.mark.parametrize(
+    ("frame", "seen"),
+    [
+        ([[[0, 0, 0]]], "list"),
+        (np.zeros((4, 4, 3), np.float32), "float32 (4, 4, 3)"),
+        (np.zeros((4, 4), np.uint8), "uint8 (4, 4)"),
+        (np.zeros((4, 4, 4), np.uint8), "uint8 (4, 4, 4)"),
+        (np.zeros((0, 4, 3), np.uint8), "uint8 (0, 4, 3)"),
+    ],
+)
+def test_another_kind_of_frame_is_refused_with_what_was_seen(segmenter, frame, seen):
+    with pytest.raises(ValueError, match=seen.replace("(", r"\(").replace(")", r"\)")):
+        segmenter(frame)
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "says"),
+    [
+        ("precision", "int4", "precision 'int4'.*float32"),
+        ("precision", "float16", "float16.*CPU"),
+        ("device", "tpu", "device 'tpu'.*cpu"),
+        ("device", "vulkan", "device 'vulkan'.*cpu"),
+        ("outputs", ("label", "depth"), "depth.*overlay"),
+        ("outputs", "label", "'label'.*overlay"),
+        ("network_size", "half", "'half'.*scale"),
+        ("overlay_opacity", 1.5, "1.5.*0 to 1"),
+        ("num_threads", 0, "num_threads 0.*1 or more"),
+        ("backend", "tensorflow", "backend 'tensorflow'.*onnxruntime"),
+    ],
+)
+def test_an_impossible_option_is_one_line_with_value_and_remedy(
+    network, header, option, value, says
+):
+    with pytest.raises(UserError, match=says) as error:
+        Segmenter(network, header, **{"device": "cpu", option: value})
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
+def test_cuda_where_there_is_none_is_refused(network, header):
+    with pytest.raises(UserError, match=r"'cuda'.*no CUDA GPU.*cpu or auto"):
+        Segmenter(network, header, device="cuda")
+    assert Segmenter(network, header, device="auto").device == torch.device("cpu")
+
+
+def test_models_load_by_name_and_by_path(network, header, make_frame, tmp_path, monkeypatch):
+    save_weights(tmp_path / "mine.safetensors", network, header)
+    save_weights(tmp_path / "other.safetensors", network, header)
+    monkeypatch.setattr("contextnet_ros.inference.models.resource_dir", lambda _: tmp_path)
+    assert list_models() == ["mine", "other"]
+    by_name = Segmenter.load("mine", device="cpu")
+    by_path = Segmenter.load(tmp_path / "mine.safetensors", device="cpu")
+    frame = make_frame(64, 64)
+    np.testing.assert_array_equal(by_name(frame).label, by_path(frame).label)
+    assert by_name.header == header
+    with pytest.raises(UserError, match=r"'nobody'.*mine, other"):
+        Segmenter.load("nobody")
+    with pytest.raises(WeightFileError, match=r"missing\.safetensors does not exist"):
+        Segmenter.load(tmp_path / "missing.safetensors")
+
+
+def test_describe_is_one_line_with_all_that_runs(network, header):
+    segmenter = Segmenter(
+        network, header, device="cpu", network_size="scale 0.5", num_threads=1, name="mine"
+    )
+    line = segmenter.describe()
+    assert "\n" not in line
+    for part in ("mine", "cn14", "11", "test only", "scale 0.5", "cpu", "float32", "threads: 1"):
+        assert part in line
+
+
+def test_the_callers_network_and_thread_count_stay_as_they_were(
+    network, header, make_frame, backend
+):
+    weights = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    threads = torch.get_num_threads()
+    Segmenter(network, header, device="cpu", num_threads=threads + 1, backend=backend)(
+        make_frame(64, 64)
+    )
+    assert torch.get_num_threads() == threads
+    for name, tensor in network.state_dict().items():
+        torch.testing.assert_close(tensor, weights[name], rtol=0, atol=0)
