@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable, Iterator, Sequence
 from types import ModuleType
 from typing import Any
@@ -24,12 +25,14 @@ Tensors = dict[str, torch.Tensor]
 
 # More would take processors from what else runs on a robot, and gain little: memory is the limit.
 _MOST_COPY_THREADS = 4
+# The compute capability from which on Triton multiplies matrices on them: before, it takes long to
+# compile what is slow then.
+_TENSOR_CORES = (8, 0)
 _LOADING_REMEDY = "end what else uses that memory, or choose device cpu"
 
 
 class DeviceSegmenter:
-    """Runs a network in a Pipeline; `note`: what is missing for a faster one, empty where nothing
-    is."""
+    """Runs a network in a Pipeline."""
 
     name = "torch"
 
@@ -44,16 +47,22 @@ class DeviceSegmenter:
         blender: OverlayBlender,
         kernels: ModuleType | None,
         note: str = "",
+        layers: ModuleType | None = None,
     ) -> None:
         self.device = device.device
         self.precision = precision
         self.num_threads = num_threads
-        self.note = note
+        self._note = note
         self._device = device
         self._size = network_size
         dtype = PRECISIONS[precision]
-        self._network = DeviceNetwork(network, header, device, dtype, blender, kernels)
+        self._network = DeviceNetwork(network, header, device, dtype, blender, kernels, layers)
         self.pipeline = Pipeline(device, self._program, Team(min(num_threads, _MOST_COPY_THREADS)))
+
+    @property
+    def note(self) -> str:
+        """What is missing for a faster one, empty where nothing is."""
+        return self._note or self._network.forms.note
 
     def segment(self, image: npt.NDArray[np.uint8], outputs: Sequence[str]) -> SegmentedFrame:
         """Segment one frame and wait for it; raises what Pipeline.segment does."""
@@ -99,6 +108,7 @@ class DeviceSegmenter:
         results = {name: device.device_memory(shape) for name, shape in program.outputs.items()}
         host_out = {name: device.host_memory(shape) for name, shape in program.outputs.items()}
         stream = device.stream()
+        program.settle(stream)
         start, end = device.event(), device.event()
 
         def milliseconds(begin: Work) -> list[float]:
@@ -169,6 +179,9 @@ def on_cuda(
     with explaining(device, "the network", _LOADING_REMEDY):
         cuda = CudaDevice(device)
         kernels, note = find_kernels(cuda, PRECISIONS[precision])
-        return DeviceSegmenter(
-            cuda, network, header, precision, num_threads, network_size, blender, kernels, note
-        )
+        layers = None
+        tensor_cores = torch.cuda.get_device_capability(device) >= _TENSOR_CORES
+        if kernels is not None and precision == "float16" and tensor_cores:
+            layers = importlib.import_module("contextnet_ros.inference.layer_kernels")
+        options = precision, num_threads, network_size, blender, kernels, note, layers
+        return DeviceSegmenter(cuda, network, header, *options)

@@ -17,6 +17,8 @@ import numpy.typing as npt
 import torch
 
 from contextnet_ros.inference.device import Device, failure, first_line
+from contextnet_ros.inference.fused_network import fuse_layers
+from contextnet_ros.inference.network_forms import NetworkForms
 from contextnet_ros.inference.overlay import OverlayBlender
 from contextnet_ros.inference.preprocess import Resizer, normalization_table
 from contextnet_ros.inference.upsample import Axis, confidence, interpolate
@@ -30,7 +32,8 @@ _BAND = 128
 class DeviceNetwork:
     """A folded network and its tables on a device, for frames of every size.
 
-    `kernels`: the module of that name, or None for plain operators.
+    `kernels`, `layers`: the modules `kernels` and `layer_kernels`, or None for plain operators; the
+    second is for half precision.
     """
 
     def __init__(
@@ -41,6 +44,7 @@ class DeviceNetwork:
         dtype: torch.dtype,
         blender: OverlayBlender,
         kernels: ModuleType | None,
+        layers: ModuleType | None = None,
     ) -> None:
         self.device = device
         self.dtype = dtype
@@ -49,7 +53,10 @@ class DeviceNetwork:
         self.multiple = network.size_multiple
         folded = fold_batch_norm(network).to(device.device, dtype)
         # torch's type hints leave this form of `to` out.
-        self.network: ContextNet = folded.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        plain: ContextNet = folded.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        fused = None if layers is None else fuse_layers(plain, layers)
+        self.forms = NetworkForms(device, plain, fused)
+        self.context_scale = network.context_scale
         self.table = self._put(normalization_table(header)[0])
         self.frame_part, self.colour_part = (self._put(part) for part in blender.tables())
 
@@ -57,15 +64,6 @@ class DeviceNetwork:
         """Blend otherwise from the next frame on; to be called in the stream of the kernels."""
         for kept, part in zip((self.frame_part, self.colour_part), blender.tables(), strict=True):
             kept.copy_(torch.from_numpy(part))
-
-    def logits(self, images: torch.Tensor, reduced: torch.Tensor) -> torch.Tensor:
-        """Return logits (C, h, w) of the two inputs; the branches run side by side."""
-        network = self.network
-        context, detail = self.device.both(
-            lambda: network.reduced_features(reduced), lambda: network.detail_features(images)
-        )
-        logits: torch.Tensor = network.classify(detail, context)[0]
-        return logits
 
     def _put(self, array: npt.NDArray[Any]) -> torch.Tensor:
         return torch.from_numpy(array.copy()).to(self.device.device)
@@ -98,7 +96,7 @@ class FrameProgram:
             name: (height, width, 3) if name == "overlay" else (height, width) for name in outputs
         }
         padded = self._resize.padded_height, self._resize.padded_width
-        scale = shared.network.context_scale
+        scale = shared.context_scale
         # Zero where the padding is, which is never written.
         self._images = self._zeros(*padded)
         self._reduced = self._zeros(padded[0] // scale, padded[1] // scale)
@@ -123,6 +121,10 @@ class FrameProgram:
         inputs = {"seen": self._resize(image)}
         return {**inputs, "frame": image} if "frame" in self.inputs else inputs
 
+    def settle(self, stream: Any) -> None:
+        """Choose what runs fastest at this size, once for each, when `stream` has come there."""
+        self._shared.forms.settle(self._images, self._reduced, stream)
+
     def __call__(
         self, inputs: Mapping[str, torch.Tensor], outputs: Mapping[str, torch.Tensor]
     ) -> None:
@@ -133,7 +135,7 @@ class FrameProgram:
     def prepare(self, inputs: Mapping[str, torch.Tensor]) -> None:
         """Write the network's inputs."""
         shared, seen = self._shared, inputs["seen"]
-        scale = shared.network.context_scale
+        scale = shared.context_scale
         if shared.kernels is not None:
             shared.kernels.prepare(
                 seen, shared.table, self._images, self._reduced, scale, shared.swap
@@ -151,7 +153,7 @@ class FrameProgram:
 
     def logits(self) -> torch.Tensor:
         """Return logits (C, h, w) of what `prepare` wrote."""
-        return self._shared.logits(self._images, self._reduced)
+        return self._shared.forms.logits(self._images, self._reduced)
 
     def finish(
         self,

@@ -35,6 +35,9 @@ class Program(Protocol):
     def host_inputs(self, image: Bytes) -> Mapping[str, Bytes]:
         """Return the inputs for a frame, arrays of the host."""
 
+    def settle(self, stream: Any) -> None:
+        """Choose how to do it, in the stream that will, before it is first called."""
+
     def __call__(
         self, inputs: Mapping[str, torch.Tensor], outputs: Mapping[str, torch.Tensor]
     ) -> None:
@@ -100,6 +103,7 @@ class Ring:
 
     def __init__(self, device: Device, program: Program, stream: Any, count: int) -> None:
         self.program = program
+        program.settle(stream)
         self.slots = deque(Slot(device, program) for _ in range(count))
         for slot in self.slots:
             work = functools.partial(program, slot.inputs, slot.outputs)

@@ -15,14 +15,14 @@ from triton.backends.compiler import GPUTarget
 from triton.runtime import driver
 from triton.runtime.jit import JITFunction
 
-from contextnet_ros.inference import kernels
+from contextnet_ros.inference import kernels, layer_kernels
 from contextnet_ros.inference.frame_program import DeviceNetwork, FrameProgram
 from contextnet_ros.inference.overlay import OverlayBlender
-from contextnet_ros.labels import CAMVID, CITYSCAPES
+from contextnet_ros.labels import CAMVID
 from contextnet_ros.network import ContextNet, NetworkSize, WeightHeader
 
-# Frames and networks of one size, another one, and sizes that are no multiple of anything.
-SIZES = [((1024, 2048), "frame"), ((360, 480), "long_side 960"), ((37, 53), "frame")]
+# Frames that the network sees as they are, and resized, of sizes that are no multiple of anything.
+SIZES = [((1024, 2048), "frame"), ((37, 53), "long_side 128")]
 OUTPUTS = [("label",), ("label", "overlay", "confidence")]
 
 
@@ -55,13 +55,14 @@ def compile_for(capability: int) -> None:
     )
     device = SimpleNamespace(device=torch.device("cpu"), both=lambda one, other: (one(), other()))
     for dtype in (torch.float16, torch.float32):
-        for table in (CAMVID, CITYSCAPES):
-            header = WeightHeader(table=table, data_licence="test only")
-            network = ContextNet(len(table.names))
-            shared = DeviceNetwork(network, header, device, dtype, OverlayBlender(table), kernels)
-            for (height, width), size in SIZES:
-                for outputs in OUTPUTS:
-                    compile_program(shared, height, width, size, outputs)
+        # As for a device of that kind: see `on_cuda`.
+        layers = layer_kernels if dtype == torch.float16 and capability >= 80 else None
+        header = WeightHeader(table=CAMVID, data_licence="test only")
+        options = device, dtype, OverlayBlender(CAMVID), kernels, layers
+        shared = DeviceNetwork(ContextNet(11), header, *options)
+        for (height, width), size in SIZES:
+            for outputs in OUTPUTS:
+                compile_program(shared, height, width, size, outputs)
 
 
 def compile_program(shared, height, width, size, outputs):
@@ -71,16 +72,29 @@ def compile_program(shared, height, width, size, outputs):
         name: torch.zeros(shape, dtype=torch.uint8) for name, shape in program.outputs.items()
     }
     program.prepare(inputs)
-    # Of the shape and layout of the network's, which would take long here.
-    padded = program._images
-    logits = torch.zeros(
-        padded.shape[2] // 8, padded.shape[3] // 8, shared.network.num_classes, dtype=shared.dtype
-    )
-    program.finish(logits.permute(2, 0, 1), inputs, results)
+    program.finish(logits_of(shared, program), inputs, results)
+
+
+def logits_of(shared, program):
+    """What fused layers leave in memory without having run, or zeros in place of plain layers."""
+    fused = shared.forms._fused
+    if fused is not None:
+        detail = fused.detail_features(program._images)
+        return fused.classify(detail, fused.reduced_features(program._reduced))[0]
+    height, width = (side // 8 for side in program._images.shape[2:])
+    classes = shared.forms._plain.num_classes
+    return torch.zeros(height, width, classes, dtype=shared.dtype).permute(2, 0, 1)
 
 
 if __name__ == "__main__":
     assert isinstance(kernels._prepare, JITFunction), "TRITON_INTERPRET is set"
-    kernels._prepare, kernels._finish = Launch(kernels._prepare), Launch(kernels._finish)
+    for module, names in (
+        (kernels, ("_prepare", "_finish")),
+        (layer_kernels, ("_pointwise", "_separable", "_stem")),
+    ):
+        for name in names:
+            setattr(module, name, Launch(getattr(module, name)))
+    # As many as a large GPU has: a program's share of the pixels is by them.
+    layer_kernels._processors = lambda _device: 132
     for number in sys.argv[1:]:
         compile_for(int(number))

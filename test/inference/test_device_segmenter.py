@@ -156,7 +156,7 @@ def test_too_little_memory_for_what_is_no_frame_is_one_line_too(network, header,
 
 def test_the_note_of_what_is_missing_is_in_the_description(network, header):
     ours, _ = on_stand_in(network, header)
-    ours._gpu.note = "plain operators"
+    ours._gpu._network.forms.note = "plain operators"
     assert "plain operators" in ours.describe()
 
 
@@ -164,7 +164,7 @@ def test_the_note_of_what_is_missing_is_told_where_scores_are_measured(
     network, header, monkeypatch, capsys
 ):
     ours, _ = on_stand_in(network, header)
-    ours._gpu.note = "plain operators"
+    ours._gpu._network.forms.note = "plain operators"
     monkeypatch.setattr(Segmenter, "load", lambda *_arguments, **_options: ours)
     assert evaluate.main(["--data", "generated", "--frames", "1", "--size", "64x96"]) == 0
     said = capsys.readouterr()
@@ -235,6 +235,8 @@ def test_gpu_kernels_and_plain_operators_agree(network, header, make_frame):
     )
     frame = make_frame(375, 1242)
     assert_equal(kernels(frame, OUTPUTS), plain(frame, OUTPUTS), share=0.998)
+    # Nor did fused layers fail, or give anything but PyTorch's logits.
+    assert kernels._runs.note == ""
 
 
 @pytest.mark.gpu
