@@ -25,9 +25,6 @@ Tensors = dict[str, torch.Tensor]
 
 # More would take processors from what else runs on a robot, and gain little: memory is the limit.
 _MOST_COPY_THREADS = 4
-# The compute capability from which on Triton multiplies matrices on them: before, it takes long to
-# compile what is slow then.
-_TENSOR_CORES = (8, 0)
 _LOADING_REMEDY = "end what else uses that memory, or choose device cpu"
 
 
@@ -180,8 +177,13 @@ def on_cuda(
         cuda = CudaDevice(device)
         kernels, note = find_kernels(cuda, PRECISIONS[precision])
         layers = None
-        tensor_cores = torch.cuda.get_device_capability(device) >= _TENSOR_CORES
-        if kernels is not None and precision == "float16" and tensor_cores:
+        if kernels is not None and precision == "float16" and _multiplies_matrices(device):
             layers = importlib.import_module("contextnet_ros.inference.layer_kernels")
         options = precision, num_threads, network_size, blender, kernels, note, layers
         return DeviceSegmenter(cuda, network, header, *options)
+
+
+def _multiplies_matrices(device: torch.device) -> bool:
+    """Whether Triton has the GPU's tensor cores multiply: elsewhere it takes long to compile what is
+    slow then."""
+    return torch.cuda.get_device_capability(device) >= (8, 0)
