@@ -184,6 +184,6 @@ def on_cuda(
 
 
 def _multiplies_matrices(device: torch.device) -> bool:
-    """Whether Triton has the GPU's tensor cores multiply: elsewhere it takes long to compile what is
-    slow then."""
+    """Whether Triton uses the GPU's tensor cores: without them the layers compile for long, and are
+    slow."""
     return torch.cuda.get_device_capability(device) >= (8, 0)
