@@ -6,6 +6,7 @@ A stream does what it is given in order and at once returns; an event marks a pl
 from __future__ import annotations
 
 import re
+import threading
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -20,10 +21,12 @@ Work = Callable[[], None]
 REMEDY = "choose a smaller network_size (as 'scale 0.5'), or end what else uses that memory"
 
 _WARM_UP_RUNS = 3
+# One recording at a time: beginning one waits for the whole device, which fails another.
+_RECORDING = threading.Lock()
 # Triton says the same of a kernel that this GPU or its driver can't load, which breaks nothing.
 _DEVICE_FAILED = re.compile(
     r"cuda error|acceleratorerror|cudnn|cublas|cuda driver|"
-    r"triton error \[cuda\](?!.*(kernel image|ptx))"
+    r"triton error \[cuda\](?!.*(kernel image|ptx|too many resources))"
 )
 
 
@@ -151,7 +154,7 @@ class CudaDevice:
 
     def capture(self, work: Work, stream: Any) -> Work:
         stream.stream.wait_stream(torch.cuda.current_stream(self.device))
-        with _fastest_convolutions():
+        with _RECORDING, _fastest_convolutions():
             for _ in range(_WARM_UP_RUNS):
                 stream.run(work)
             stream.stream.synchronize()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 from collections.abc import Callable, Iterator, Sequence
 from types import ModuleType
 from typing import Any
@@ -25,6 +26,8 @@ Tensors = dict[str, torch.Tensor]
 
 # More would take processors from what else runs on a robot, and gain little: memory is the limit.
 _MOST_COPY_THREADS = 4
+LAYERS_VARIABLE = "CONTEXTNET_FUSED_LAYERS"
+"""Set to 0, it leaves the layers to PyTorch: for a GPU or driver that fused ones bring down."""
 _LOADING_REMEDY = "end what else uses that memory, or choose device cpu"
 
 
@@ -60,6 +63,11 @@ class DeviceSegmenter:
     def note(self) -> str:
         """What is missing for a faster one, empty where nothing is."""
         return self._note or self._network.forms.note
+
+    @property
+    def fused_layers(self) -> bool:
+        """Whether fused layers were taken for some size."""
+        return self._network.forms.taken
 
     def segment(self, image: npt.NDArray[np.uint8], outputs: Sequence[str]) -> SegmentedFrame:
         """Segment one frame and wait for it; raises what Pipeline.segment does."""
@@ -134,6 +142,9 @@ class DeviceSegmenter:
             return lambda: stream.run(replay)
 
         times = {"copy_in": milliseconds(copies(inputs, host_in))}
+        times["preprocess"] = milliseconds(repeated(lambda: program.prepare(inputs)))
+        # Recorded before it runs otherwise: recording finds the fastest convolutions.
+        times["network"] = milliseconds(repeated(program.logits))
         kept: list[torch.Tensor] = []
 
         def keep_logits() -> None:
@@ -145,14 +156,10 @@ class DeviceSegmenter:
         stream.run(keep_logits)
         stream.record(end)
         end.synchronize()
-        stages: dict[str, Callable[[], Any]] = {
-            "preprocess": lambda: program.prepare(inputs),
-            "network": program.logits,
-            "postprocess": lambda: program.finish(kept[0], inputs, results),
-            "kernels": lambda: program(inputs, results),
-        }
-        for stage, work in stages.items():
-            times[stage] = milliseconds(repeated(work))
+        times["postprocess"] = milliseconds(
+            repeated(lambda: program.finish(kept[0], inputs, results))
+        )
+        times["kernels"] = milliseconds(repeated(lambda: program(inputs, results)))
         times["copy_out"] = milliseconds(copies(host_out, results))
         return times
 
@@ -177,7 +184,8 @@ def on_cuda(
         cuda = CudaDevice(device)
         kernels, note = find_kernels(cuda, PRECISIONS[precision])
         layers = None
-        if kernels is not None and precision == "float16" and _multiplies_matrices(device):
+        wanted = os.environ.get(LAYERS_VARIABLE, "1") != "0" and precision == "float16"
+        if kernels is not None and wanted and _multiplies_matrices(device):
             layers = importlib.import_module("contextnet_ros.inference.layer_kernels")
         options = precision, num_threads, network_size, blender, kernels, note, layers
         return DeviceSegmenter(cuda, network, header, *options)

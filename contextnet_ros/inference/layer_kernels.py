@@ -253,10 +253,18 @@ def stem(
 
 
 def _packed(features: torch.Tensor) -> torch.Tensor:
+    _check_count(features.numel())
     return features.contiguous(memory_format=torch.channels_last)
 
 
+def _check_count(values: int) -> None:
+    # Places are 32-bit numbers.
+    if values >= 2**31:
+        raise ValueError(f"{values} values are more than fused layers can number")
+
+
 def _features(like: torch.Tensor, channels: int, height: int, width: int) -> torch.Tensor:
+    _check_count(channels * height * width)
     return torch.empty(
         (1, channels, height, width),
         dtype=like.dtype,

@@ -127,6 +127,12 @@ class Segmenter:
         return self._runs.name
 
     @property
+    def fused_layers(self) -> bool:
+        """Whether a GPU runs kernels of ours between the network's ends, as was measured at the
+        first frame of a size."""
+        return self._gpu is not None and self._gpu.fused_layers
+
+    @property
     def precision(self) -> str:
         """The precision of the network, "float32" or "float16"."""
         return self._runs.precision

@@ -93,6 +93,8 @@ class Ours(Pipeline):
 
     def __call__(self, frame: Frame) -> Frame:
         result = self._segmenter(frame)
+        if self._segmenter.fused_layers:
+            self.runs = f"{self._segmenter.backend}, fused layers"
         self.stage_ms = result.timings
         return result.label
 

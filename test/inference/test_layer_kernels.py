@@ -147,3 +147,9 @@ def test_every_network_can_be_fused(variant, options):
         torch.testing.assert_close(
             fused.coarse_logits(images), network.coarse_logits(images), rtol=1e-4, atol=1e-4
         )
+
+
+def test_features_too_many_to_number_are_refused_before_a_launch():
+    narrow = torch.empty(1, 1, 1, 1, dtype=torch.float16, device=DEVICE).expand(1, 1, 2**11, 2**20)
+    with pytest.raises(ValueError, match="2147483648 values"):
+        kernels.pointwise(narrow, weights(1, 16), biases(16), relu6=False)
