@@ -83,11 +83,11 @@ class NetworkForms:
         plain = self._recorded(self._plain, inputs, stream)
         if not self._agree(fused, inputs, stream):
             raise ArithmeticError("they give other logits")
-        replays = self._recorded(fused, inputs, stream), plain
+        ours = self._recorded(fused, inputs, stream)
         # In turn, since clocks rise as a device warms up.
-        rounds = [[self._time(replay, stream) for replay in replays] for _ in range(_ROUNDS)]
-        ours, theirs = zip(*rounds, strict=True)
-        return min(ours) < min(theirs)
+        rounds = [(self._time(ours, stream), self._time(plain, stream)) for _ in range(_ROUNDS)]
+        fused_ms, plain_ms = (min(times) for times in zip(*rounds, strict=True))
+        return fused_ms < plain_ms
 
     def _recorded(self, form: ContextNet, inputs: list[torch.Tensor], stream: Any) -> Work:
         def work() -> None:
