@@ -87,7 +87,7 @@ class NetworkForms:
         # In turn, since clocks rise as a device warms up.
         rounds = [(self._time(ours, stream), self._time(plain, stream)) for _ in range(_ROUNDS)]
         fused_ms, plain_ms = (min(times) for times in zip(*rounds, strict=True))
-        return fused_ms < plain_ms
+        return bool(fused_ms < plain_ms)
 
     def _recorded(self, form: ContextNet, inputs: list[torch.Tensor], stream: Any) -> Work:
         def work() -> None:
