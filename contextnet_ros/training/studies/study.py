@@ -164,7 +164,8 @@ def percent(value: float | None) -> str:
 def difference(gains: Sequence[float]) -> str:
     """The mean of some differences in points, with their standard deviation if they are several."""
     spread = f" ± {stdev(gains):.1f}" if len(gains) > 1 else ""
-    return f"{mean(gains):+.1f}{spread}"
+    # No minus before what rounds to nothing.
+    return f"{round(mean(gains), 1) + 0.0:+.1f}{spread}"
 
 
 def scored_on(result: Result | None) -> str:
