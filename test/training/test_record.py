@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from contextnet_ros.files import UserError
-from contextnet_ros.training import loop
+from contextnet_ros.training import sources
 from contextnet_ros.training.loop import Training
 from contextnet_ros.training.recipe import Recipe
 from contextnet_ros.training.record import BOARD_NAME, LOG_NAME, Board, Record
@@ -86,7 +86,7 @@ def test_a_disk_that_refuses_the_board_is_one_line(tmp_path: Path) -> None:
 def test_an_output_that_can_not_be_written_is_told_before_data_is_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(loop, "ready", lambda _: pytest.fail("the data was read"))
+    monkeypatch.setattr(sources, "ready", lambda _: pytest.fail("the data was read"))
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match=r"cannot write .*file/run"):
         Training(RECIPE, tmp_path / "file" / "run", None, "cpu", workers=0)
