@@ -1,5 +1,5 @@
-"""A folded network whose layers are the kernels of `layer_kernels.py`: what it does, in a third of
-the launches."""
+"""A folded network whose layers are the kernels of `layer_kernels.py`: what it does, in fewer
+launches."""
 
 from __future__ import annotations
 

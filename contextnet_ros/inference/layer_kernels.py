@@ -16,8 +16,6 @@ import torch
 import triton
 import triton.language as tl
 
-Grid = tuple[int, int]
-
 # Channels that one multiplication of matrices adds up, the least and the most that it gives: what
 # the GPU's own are made for.
 _INNER = 32
@@ -151,19 +149,15 @@ def pointwise(
     Returns (1, features, H, W), channels last.
     """
     source = _packed(source)
-    _, channels, height, width = source.shape
-    features = weight.shape[1]
-    out = _features(source, features, height, width)
-    grid, blocks = _shares(height * width, features, source.device)
+    out, grid, blocks = _planned(source, weight)
     _pointwise[grid](
         source,
         weight,
         bias,
         source if residual is None else _packed(residual),
         out,
-        height * width,
-        channels,
-        features,
+        out.shape[2] * out.shape[3],
+        *weight.shape,
         RESIDUAL=residual is not None,
         RELU6=relu6,
         **blocks,
@@ -189,11 +183,7 @@ def separable(
     `depthwise`: (9, C), and as `pointwise` has it otherwise. Padding is the dilation.
     """
     source = _packed(source)
-    _, channels, height, width = source.shape
-    out_height, out_width = -(-height // stride), -(-width // stride)
-    features = weight.shape[1]
-    out = _features(source, features, out_height, out_width)
-    grid, blocks = _shares(out_height * out_width, features, source.device)
+    out, grid, blocks = _planned(source, weight, stride)
     _separable[grid](
         source,
         depthwise,
@@ -202,12 +192,10 @@ def separable(
         bias,
         source if residual is None else _packed(residual),
         out,
-        height,
-        width,
-        out_width,
-        out_height * out_width,
-        channels,
-        features,
+        *source.shape[2:],
+        out.shape[3],
+        out.shape[2] * out.shape[3],
+        *weight.shape,
         STRIDE=stride,
         DILATION=dilation,
         INNER_RELU6=inner_relu6,
@@ -229,24 +217,19 @@ def stem(
     `weight`: (9 C, features), taps row by row and in each its channels.
     """
     source = _packed(source)
-    _, channels, height, width = source.shape
-    out_height, out_width = -(-height // stride), -(-width // stride)
-    features = weight.shape[1]
-    out = _features(source, features, out_height, out_width)
-    grid, blocks = _shares(out_height * out_width, features, source.device)
-    blocks["INNER"] = max(_LEAST, triton.next_power_of_2(9 * channels))
+    out, grid, blocks = _planned(source, weight, stride)
+    blocks["INNER"] = max(_LEAST, triton.next_power_of_2(len(weight)))
     _stem[grid](
         source,
         weight,
         bias,
         out,
-        height,
-        width,
-        out_width,
-        out_height * out_width,
-        features,
+        *source.shape[2:],
+        out.shape[3],
+        out.shape[2] * out.shape[3],
+        weight.shape[1],
         STRIDE=stride,
-        CHANNELS=channels,
+        CHANNELS=source.shape[1],
         **blocks,
     )
     return out
@@ -263,26 +246,28 @@ def _check_count(values: int) -> None:
         raise ValueError(f"{values} values are more than fused layers can number")
 
 
-def _features(like: torch.Tensor, channels: int, height: int, width: int) -> torch.Tensor:
-    _check_count(channels * height * width)
-    return torch.empty(
-        (1, channels, height, width),
-        dtype=like.dtype,
-        device=like.device,
+def _planned(
+    source: torch.Tensor, weight: torch.Tensor, stride: int = 1
+) -> tuple[torch.Tensor, tuple[int, int], dict[str, Any]]:
+    """What a layer gives, not written yet, the grid of its programs, and what each of them does."""
+    height, width = (-(-side // stride) for side in source.shape[2:])
+    pixels, features = height * width, weight.shape[1]
+    _check_count(features * pixels)
+    out = torch.empty(
+        (1, features, height, width),
+        dtype=source.dtype,
+        device=source.device,
         memory_format=torch.channels_last,
     )
-
-
-def _shares(pixels: int, features: int, device: torch.device) -> tuple[Grid, dict[str, Any]]:
-    """The grid of programs, and what each does."""
-    wanted = triton.next_power_of_2(pixels // (_PROGRAMS_PER_PROCESSOR * _processors(device)) + 1)
+    programs = _PROGRAMS_PER_PROCESSOR * _processors(source.device)
+    wanted = triton.next_power_of_2(pixels // programs + 1)
     share = min(max(wanted, _FEWEST_PIXELS), _MOST_PIXELS)
     wide = min(max(triton.next_power_of_2(features), _LEAST), _MOST)
     grid = triton.cdiv(pixels, share), triton.cdiv(features, wide)
     blocks = {"PIXELS": share, "FEATURES": wide, "INNER": _INNER}
     # As many threads as keep sums and taps in registers.
     warps = 8 if share * wide > 64 * 64 else 4
-    return grid, {**blocks, "num_warps": warps, "enable_fp_fusion": True}
+    return out, grid, {**blocks, "num_warps": warps, "enable_fp_fusion": True}
 
 
 @functools.cache

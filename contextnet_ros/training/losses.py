@@ -100,5 +100,5 @@ def _descending(values: torch.Tensor) -> torch.Tensor:
     """The order of the values (N,), the largest first; any order of equal ones."""
     if values.device.type != "cpu":
         return values.argsort(descending=True)
-    # NumPy sorts floats in vectors: a sixth of PyTorch's time, which was a tenth of a step.
+    # NumPy sorts floats in vectors; PyTorch's sort took a good part of a training step.
     return torch.from_numpy(np.argsort(-values.float().numpy()))
