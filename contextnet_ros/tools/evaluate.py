@@ -25,6 +25,8 @@ from contextnet_ros.training.score_pictures import compared, confusion_picture
 from contextnet_ros.training.sources import DATA_KEYS, open_data
 from contextnet_ros.training.views import AveragedViews
 
+PROG = "contextnet-eval"
+
 EXAMPLES = """examples:
   contextnet-eval --model default --data camvid --root ~/camvid --split val
   contextnet-eval --model generated-cn14 --data generated --frames 40 --size 1024x2048
@@ -48,7 +50,7 @@ def parse_size(text: str) -> tuple[int, int]:
 
 def parser() -> argparse.ArgumentParser:
     result = argparse.ArgumentParser(
-        prog="contextnet-eval",
+        prog=PROG,
         description="Score a weight file at the labels' size: IoU per class, mIoU, accuracy.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -85,7 +87,7 @@ def parser() -> argparse.ArgumentParser:
 
 def main(argv: list[str] | None = None) -> int:
     """Entry point; returns the exit code."""
-    return run_command(lambda: _evaluate(parser().parse_args(argv)), "contextnet-eval")
+    return run_command(lambda: _evaluate(parser().parse_args(argv)), PROG)
 
 
 def _evaluate(options: argparse.Namespace) -> int:

@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import argparse
 import json
+import shlex
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from contextnet_ros.files import atomic_write, run_command
+from contextnet_ros.files import UserError, atomic_write, run_command
+from contextnet_ros.labels import CITYSCAPES
 from contextnet_ros.network import VARIANTS
+from contextnet_ros.tools import bench, evaluate
 from contextnet_ros.tools.train import run_until_interrupted
 from contextnet_ros.training.distributed import World, join, leave
+from contextnet_ros.training.loop import BEST_NAME
 from contextnet_ros.training.recipe import Recipe
-from contextnet_ros.training.sources import parse_roots
+from contextnet_ros.training.sources import parse_roots, root_of
 from contextnet_ros.training.stages import Setup
-from contextnet_ros.training.studies import PAPER, STUDIES, Options, Study, train_all
+from contextnet_ros.training.studies import PAPER, STUDIES, Options, Study, networks, train_all
 
 EXAMPLES = """examples:
   contextnet-study paper --root ~/cityscapes -o runs/paper --workers 8
-      section 3.2 on Cityscapes: every table beside the published one; weeks of a GPU's time, and
-      the same command goes on after an interruption
+      section 3 on Cityscapes: every table beside the published one, and the label maps that the
+      server scores; weeks of a GPU's time, the same command goes on after an interruption
   contextnet-study variants --recipe camvid-pruned --root ~/camvid -o runs/small --variants cn14
   contextnet-study pruning --recipe camvid-pruned --root ~/camvid -o runs/small --seeds 3
   contextnet-study recordings --recipe camvid --root ~/camvid -o runs/held-out
@@ -132,6 +137,7 @@ def _run(options: argparse.Namespace, recipe: Recipe, setup: Setup, world: World
         options.recordings,
         options.model,
         options.levers,
+        lambda weights: _speeds(weights, options),
     )
     studies: tuple[Study, ...] = PAPER if options.study == "paper" else (STUDIES[options.study],)
     if not train_all(studies, told, run_until_interrupted, print if world.leads else _nothing):
@@ -148,8 +154,56 @@ def _run(options: argparse.Namespace, recipe: Recipe, setup: Setup, world: World
     whole = results.get(options.study, {"studies": results})
     path = options.json or options.output / f"{options.study}.json"
     _write(path, whole)
+    if networks.NETWORKS in studies:
+        _submit(recipe, setup, options)
+    if options.study == "paper":
+        _time_paper(recipe, options)
     print(f"results: {path}")
     return 0
+
+
+def _speeds(weights: Mapping[str, Path], options: argparse.Namespace) -> dict[str, float]:
+    """Table 4's frames per second: label after label, transfers in sequence, at 1024 x 2048."""
+    path = options.output / "bench-variants.json"
+    models = [str(file) for file in weights.values()]
+    _tell(
+        bench.PROG, bench.main, "--model", *models, "--backends", "ours", "--modes", "sequential",
+        "--device", options.device, "--json", str(path),
+    )  # fmt: skip
+    rows = json.loads(path.read_text())["rows"]
+    # On a GPU pinned frames come first, then pageable ones.
+    return {row["network"]: row["fps"] for row in reversed(rows) if row["network"] in weights}
+
+
+def _submit(recipe: Recipe, setup: Setup, options: argparse.Namespace) -> None:
+    """Write what the Cityscapes server scores for Table 6, if the test images are there."""
+    root = root_of(recipe.validate[0], setup.roots)
+    if recipe.table != CITYSCAPES or root is None or not (root / "leftImg8bit/test").is_dir():
+        return
+    print("\nlabel maps of the test images, for Table 6's scores on the server\n")
+    _tell(
+        evaluate.PROG, evaluate.main, "--data", "cityscapes", "--root", str(root), "--split",
+        "test", "--model", str(options.output / networks.folder_of(recipe) / BEST_NAME),
+        "--device", options.device, "--submission", str(options.output / "submission"),
+    )  # fmt: skip
+
+
+def _time_paper(recipe: Recipe, options: argparse.Namespace) -> None:
+    """Table 7, of the joint network."""
+    model, path = options.output / recipe.variant / BEST_NAME, options.output / "bench.json"
+    print("\ntimes (Table 7)\n")
+    _tell(
+        bench.PROG, bench.main, "--paper", "--model", str(model), "--device", options.device,
+        "--json", str(path),
+    )  # fmt: skip
+
+
+def _tell(program: str, command: Callable[[list[str]], int], *arguments: str) -> None:
+    """Carry out another of our commands, and say which; raises UserError where it fails."""
+    line = shlex.join([program, *arguments])
+    print(line, flush=True)
+    if command(list(arguments)) != 0:
+        raise UserError(f"could not finish: {line}")
 
 
 def _nothing(_: str) -> None:

@@ -96,7 +96,7 @@ def _open(entry: dict[str, Any], table: ClassTable, roots: Roots) -> LabelledFra
             tuple(entry.get("size", (1024, 2048))),
             table if table in (CAMVID, CITYSCAPES) and not entry.get("map") else CITYSCAPES,
         )
-    root = _root(entry, roots)
+    root = root_of(entry, roots)
     if kind == "folders":
         # Paths of their own may stand in the recipe; those of a data set lie below its root.
         base = root or Path()
@@ -122,7 +122,8 @@ def _texts(entry: dict[str, Any], key: str) -> list[str]:
     return list(texts)
 
 
-def _root(entry: dict[str, Any], roots: Roots) -> Path | None:
+def root_of(entry: dict[str, Any], roots: Roots) -> Path | None:
+    """Folder that the data of an entry lies in; None where nobody said."""
     if "root" in entry:
         return Path(entry["root"])
     return roots.get(entry["data"]) if isinstance(roots, Mapping) else roots

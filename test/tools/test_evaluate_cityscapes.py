@@ -14,28 +14,8 @@ import torch
 from contextnet_ros.labels import CAMVID, CITYSCAPES, CITYSCAPES_LABEL_IDS, ClassTable
 from contextnet_ros.network import ContextNet, WeightHeader, save_weights
 from contextnet_ros.tools import evaluate
-from contextnet_ros.training.datasets import GeneratedScenes
 from contextnet_ros.training.score_pictures import confusion_picture
 from contextnet_ros.training.scoring import ConfusionMatrix
-
-
-@pytest.fixture
-def root(tmp_path: Path) -> Path:
-    """Two frames of one city, in the official layout."""
-    root = tmp_path / "cityscapes"
-    for index, (image, train_ids) in enumerate(GeneratedScenes(60, 2, (64, 96), CITYSCAPES)):
-        label_ids = np.array([*CITYSCAPES_LABEL_IDS, 0], np.uint8)[np.minimum(train_ids, 19)]
-        countable = label_ids >= 24
-        instances = np.where(countable, label_ids.astype(np.uint16) * 1000, label_ids)
-        for folder, ending, picture in (
-            ("leftImg8bit", "leftImg8bit", image),
-            ("gtFine", "gtFine_labelIds", label_ids),
-            ("gtFine", "gtFine_instanceIds", instances.astype(np.uint16)),
-        ):
-            path = root / folder / "val" / "bonn" / f"bonn_00000{index}_000019_{ending}.png"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            cv2.imwrite(str(path), picture)
-    return root
 
 
 def weights(path: Path, table: ClassTable) -> Path:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 import statistics
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ import torch
 import yaml
 
 from contextnet_ros.inference import Segmenter
+from contextnet_ros.labels import CITYSCAPES_LABEL_IDS
 from contextnet_ros.network import load_weights, read_header
 from contextnet_ros.tools import study
 from contextnet_ros.training.datasets import GeneratedScenes
@@ -114,7 +116,7 @@ def test_a_finished_study_only_prints(
     assert "| paper, Cityscapes test | 64.2 % | 66.1 % | - | +1.9 |" in printed
     assert printed.endswith(f"results: {paper / 'again.json'}\n")
     studies = json.loads((paper / "paper.json").read_text())["studies"]
-    assert list(studies) == ["variants", "branches", "pruning"]
+    assert list(studies) == ["variants", "branches", "pruning", "networks"]
 
 
 def test_variants_stand_beside_tables_4_and_5(paper: Path) -> None:
@@ -127,10 +129,63 @@ def test_variants_stand_beside_tables_4_and_5(paper: Path) -> None:
     table = STUDIES["variants"].table(found)
     miou = runs["cn18"]["best"]["miou_percent"]
     count = runs["cn18"]["parameters"]
-    assert f"| cn18 | {count:,} | 0.85 M | {miou:.1f} % | 60.1 % |" in table
-    assert "| cn12 | not measured | 0.85 M | not measured | 68.7 % |" in table
+    fps = found["fps"]["cn18"]
+    assert f"| cn18 | {count:,} | 0.85 M | {miou:.1f} % | 60.1 % | {fps:.1f} | 21.0 |" in table
+    assert "| cn12 | not measured | 0.85 M | not measured | 68.7 % | not measured | 11.4 |" in table
     assert "| IoU | cn18 | cn14-160 |" in table.replace("| cn14 | cn12 | cn124 ", "")
     assert {"device", "commit", "date"} <= found["provenance"].keys()
+
+
+def test_the_paper_s_times_stand_beside_those_of_the_trained_networks(paper: Path) -> None:
+    rows = result(paper, "bench-variants")["rows"]
+    assert [(row["network"], row["height"], row["mode"]) for row in rows] == [
+        ("cn14-160", 1024, "sequential"), ("cn18", 1024, "sequential"),
+    ]  # fmt: skip
+    assert result(paper, "variants")["fps"] == {row["network"]: row["fps"] for row in rows}
+    rows = result(paper, "bench")["rows"]
+    assert {(row["height"], row["mode"]) for row in rows} == {
+        (height, mode) for height in (1024, 512, 256) for mode in ("sequential", "pipelined")
+    }
+
+
+def test_the_pruned_network_stands_in_table_6(paper: Path) -> None:
+    found = result(paper, "networks")
+    ((name, run),) = found["runs"].items()
+    assert name == "cn14-160-pruned-seed-1"
+    table = STUDIES["networks"].table(found)
+    # CamVid's classes are in no categories.
+    ours = f"| {run['parameters'] / 1e6:.2f} | {run['best']['miou_percent']:.1f} % | - | here, "
+    assert f"| {name} {ours}camvid val (2 frames) |" in table
+    assert "| ContextNet | 0.85 | 66.1 % | 82.7 % | paper, Cityscapes test |" in table
+    assert "| ICNet | 6.68 | 69.5 % | - | paper, Cityscapes test |" in table
+
+
+def test_label_maps_of_the_test_images_are_written_for_the_server(
+    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for folder in ("leftImg8bit", "gtFine"):
+        shutil.copytree(root / folder / "val", root / folder / "train")
+    shutil.copytree(root / "leftImg8bit" / "val", root / "leftImg8bit" / "test")
+    data = [{"data": "cityscapes", "split": split} for split in ("train", "val")]
+    recipe = {**RECIPE, "train": [{**data[0], "share": 1}], "validate": [data[1]]}
+    (tmp_path / "small.yaml").write_text(yaml.safe_dump({**recipe, "classes": "cityscapes"}))
+    out = tmp_path / "out"
+    arguments = ["networks", "--recipe", str(tmp_path / "small.yaml"), "--root", str(root)]
+    arguments += ["-o", str(out), "--device", "cpu", "--workers", "0"]
+    assert study.main(arguments) == 0
+    model = out / "cn14-160-pruned-seed-1" / "best.safetensors"
+    category = read_header(model).scores[0]["category_miou_percent"]
+    printed = capsys.readouterr().out
+    assert f"% | {category:.1f} % | here, " in printed
+    assert f"--model {model}" in printed
+    segmenter = Segmenter.load(model, device="cpu")
+    names = [f"bonn_00000{index}_000019" for index in (0, 1)]
+    assert sorted(path.stem for path in (out / "submission").iterdir()) == names
+    ids = np.array([*CITYSCAPES_LABEL_IDS], np.uint8)
+    for name in names:
+        image = cv2.imread(str(root / f"leftImg8bit/test/bonn/{name}_leftImg8bit.png"))
+        written = cv2.imread(str(out / "submission" / f"{name}.png"), cv2.IMREAD_UNCHANGED)
+        assert (written == ids[segmenter(image).label]).all()
 
 
 def test_published_rows_average_to_what_table_4_prints() -> None:
@@ -215,6 +270,27 @@ def test_each_recording_is_scored_by_weights_that_have_not_seen_it(
     }  # fmt: skip
     scores = [run["last"]["miou_percent"] for run in found["runs"].values()]
     assert f"| mean |  | {sum(scores) / 2:.1f} % |" in capsys.readouterr().out
+
+
+def test_a_teacher_that_left_the_recording_out_is_taken(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plain = ["--set", "prune=null", "--set", "steps=1"]
+    assert study.main(command(data, "recordings", tmp_path, *plain)) == 0
+    teacher = tmp_path / "without-0006R0" / "best.safetensors"
+    taught = [*plain, "--set", f"teacher=[{teacher}]", "--recordings"]
+    assert study.main(command(data, "recordings", tmp_path / "taught", *taught, "0006R0")) == 0
+    recipe = read_header(tmp_path / "taught" / "without-0006R0" / "best.safetensors").recipe
+    assert recipe["teacher"] == [str(teacher)]
+    capsys.readouterr()
+    # It has seen the other one; and what it was taught by is asked as well.
+    assert study.main(command(data, "recordings", tmp_path / "other", *taught, "0001TP")) == 1
+    assert "without-0006R0/best.safetensors has seen CamVid" in capsys.readouterr().err
+    taught[3] = f"teacher=[{tmp_path / 'taught' / 'without-0006R0' / 'best.safetensors'}]"
+    assert study.main(command(data, "recordings", tmp_path / "third", *taught, "0006R0")) == 0
+    teacher.unlink()
+    assert study.main(command(data, "recordings", tmp_path / "fourth", *taught, "0006R0")) == 1
+    assert "has seen CamVid" in capsys.readouterr().err
 
 
 def test_levers_are_set_against_the_recipe_by_seed_and_recording(

@@ -34,7 +34,7 @@ def recipes(options: Options) -> dict[str, Recipe]:
     total = recipe.steps + recipe.prune.steps * len(recipe.prune.widths)
     result = {}
     for seed in seeds(options):
-        straight, pruned, long = _names(recipe.variant, seed, recipe.seed)
+        straight, pruned, long = names(recipe.variant, seed, recipe.seed)
         result[straight] = changed(plain, seed=seed, name=straight)
         result[pruned] = changed(recipe, seed=seed, name=pruned)
         if options.equal_steps:
@@ -42,7 +42,7 @@ def recipes(options: Options) -> dict[str, Recipe]:
     return result
 
 
-def _names(variant: str, seed: int, first: int) -> tuple[str, str, str]:
+def names(variant: str, seed: int, first: int) -> tuple[str, str, str]:
     """Folders; the direct training of the first seed is the one that other studies have too."""
     straight = variant if seed == first else f"{variant}-seed-{seed}"
     return straight, f"{variant}-pruned-seed-{seed}", f"{variant}-long-seed-{seed}"
@@ -51,7 +51,7 @@ def _names(variant: str, seed: int, first: int) -> tuple[str, str, str]:
 def measure(options: Options, result: Result) -> Result:
     """Pruned minus direct in points of mIoU, by seed."""
     first, variant = options.recipe.seed, options.recipe.variant
-    named = {str(seed): _names(variant, seed, first) for seed in seeds(options)}
+    named = {str(seed): names(variant, seed, first) for seed in seeds(options)}
     columns = {
         column: {seed: miou(result, folders[place]) for seed, folders in named.items()}
         for place, column in enumerate(("direct", "pruned", "direct, equal steps"))

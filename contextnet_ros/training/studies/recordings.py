@@ -5,6 +5,7 @@ CamVid's val comes from a recording of which other frames are in train, so it fl
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from contextnet_ros.files import UserError
@@ -31,7 +32,6 @@ def recipes(options: Options) -> dict[str, Recipe]:
     that is not there, or the only one.
     """
     recipe = options.recipe
-    _refuse_seen(recipe)
     found = _recordings(options)
     everyone = sorted({name for names in found.values() for name in names})
     for name in options.recordings:
@@ -39,6 +39,8 @@ def recipes(options: Options) -> dict[str, Recipe]:
             raise UserError(f"recording {name!r} is none of {', '.join(everyone)}")
     if len(everyone) < 2:
         raise UserError(f"CamVid has one recording here, {everyone[0]}: none can be held out")
+    held_out = options.recordings or everyone
+    _refuse_seen(recipe, held_out)
     return {
         f"without-{name}": changed(
             recipe,
@@ -50,20 +52,45 @@ def recipes(options: Options) -> dict[str, Recipe]:
                 if name in names
             ],
         )
-        for name in options.recordings or everyone
+        for name in held_out
     }
 
 
-def _refuse_seen(recipe: Recipe) -> None:
+def _refuse_seen(recipe: Recipe, held_out: Sequence[str]) -> None:
     """Raise UserError where a recording would not be held out of what the training starts from."""
     remedies = {"init": "init=generated-cn14 or init=null", "teacher": "'teacher=[]'"}
     models = [("init", recipe.init), *(("teacher", teacher) for teacher in recipe.teacher)]
     for key, model in models:
-        # Whatever weights have seen, themselves or by their own start, their licence names.
-        if model is not None and "camvid" in read_header(model_path(model)).data_licence.lower():
+        if model is not None and not all(_never_saw(model, name) for name in held_out):
             raise UserError(
-                f"{key} {model} has seen CamVid, its recordings too: --set {remedies[key]}"
+                f"{key} {model} has seen CamVid, its recordings too: --set {remedies[key]}, or "
+                "weights whose own recipe leaves out the recording"
             )
+
+
+def _never_saw(model: str, recording: str) -> bool:
+    """Whether weights, and those that they started from or were taught by, were trained without
+    the recording; what can't be told counts as seen."""
+    path = model_path(model)
+    if not path.is_file():
+        return False
+    header = read_header(path)
+    # Whatever weights have seen, themselves or by their own start, their licence names.
+    if "camvid" not in header.data_licence.lower():
+        return True
+    recipe = header.recipe
+    entries = [entry for entry in recipe.get("train", ()) if entry["data"] == "camvid"]
+    before = [recipe.get("init"), *recipe.get("teacher", ())]
+    return (
+        bool(entries)
+        and all(_leaves_out(entry, recording) for entry in entries)
+        and all(_never_saw(other, recording) for other in before if other is not None)
+    )
+
+
+def _leaves_out(entry: dict[str, Any], recording: str) -> bool:
+    only = entry.get("only", ())
+    return recording in entry.get("without", ()) or (bool(only) and recording not in only)
 
 
 def _recordings(options: Options) -> dict[int, list[str]]:

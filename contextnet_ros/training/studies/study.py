@@ -33,7 +33,8 @@ class Options:
 
     `variants` of Table 4, `seeds` of the pruning study and of levers, `equal_steps`: for pruning, a
     direct training of as many steps too; `recordings`: held out in turn, none: every one, of levers
-    none; `model`: weights that are looked at instead of trained; `levers`: KEY=VALUE settings.
+    none; `model`: weights that are looked at instead of trained; `levers`: KEY=VALUE settings;
+    `speeds`: times weights at 1024 x 2048, frames per second by the names that it is given.
     """
 
     recipe: Recipe
@@ -45,6 +46,7 @@ class Options:
     recordings: Sequence[str] = ()
     model: str = "default"
     levers: Sequence[str] = ()
+    speeds: Callable[[Mapping[str, Path]], dict[str, float]] | None = None
 
 
 @dataclass(frozen=True)

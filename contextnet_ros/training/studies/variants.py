@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextnet_ros.files import UserError
 from contextnet_ros.labels import CITYSCAPES
 from contextnet_ros.network import VARIANTS
+from contextnet_ros.training.loop import BEST_NAME
 from contextnet_ros.training.recipe import Recipe
 from contextnet_ros.training.studies.study import (
     NOT_MEASURED,
@@ -30,14 +31,23 @@ def recipes(options: Options) -> dict[str, Recipe]:
     return {name: changed(recipe, variant=name, name=name) for name in options.variants}
 
 
+def measure(options: Options, result: Result) -> Result:
+    """Time the networks, where there is something to time them with."""
+    if options.speeds is None:
+        return result
+    weights = {name: options.folder / name / BEST_NAME for name in result["runs"]}
+    return {**result, "fps": options.speeds(weights)}
+
+
 def table(result: Result | None) -> str:
     """Tables 4 and 5 beside the published ones."""
     return f"{sizes_table(result)}\n\n{classes_table(result)}"
 
 
 def sizes_table(result: Result | None) -> str:
-    """Table 4 without its frames per second, which are contextnet-bench's."""
+    """Table 4; frames per second with transfers in sequence."""
     paper = published()["contextnet"]
+    speeds = {} if result is None else result.get("fps", {})
     rows = []
     for name, figures in paper["table_4"].items():
         run = None if result is None else result["runs"].get(name)
@@ -48,10 +58,13 @@ def sizes_table(result: Result | None) -> str:
                 figures["parameters"],
                 percent(miou(result, name)),
                 percent(figures["miou"]),
+                f"{speeds[name]:.1f}" if name in speeds else NOT_MEASURED,
+                f"{figures['fps']:.1f}",
             ]
         )
     heads = ["network", "parameters", "paper", f"mIoU, {scored_on(result)}"]
-    return markdown([*heads, f"paper, {paper['measured_on']}"], rows)
+    heads += [f"paper, {paper['measured_on']}", "fps at 1024 x 2048, here", "paper, Titan X"]
+    return markdown(heads, rows)
 
 
 def classes_table(result: Result | None) -> str:
@@ -80,5 +93,5 @@ def _iou(value: float | None, measured: bool) -> str:
 
 
 VARIANTS_STUDY = Study(
-    "variants", "networks of other resolutions and sizes (Tables 4 and 5)", recipes, table
+    "variants", "networks of other resolutions and sizes (Tables 4 and 5)", recipes, table, measure
 )
