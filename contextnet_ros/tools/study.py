@@ -41,7 +41,7 @@ studies in one output share them.
 def parser() -> argparse.ArgumentParser:
     result = argparse.ArgumentParser(
         prog="contextnet-study",
-        description="Train and measure what the paper's section 3.2 compares.",
+        description="Train and measure what the paper's section 3 compares.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
