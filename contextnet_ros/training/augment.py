@@ -14,7 +14,7 @@ from contextnet_ros.network import NetworkSize
 from contextnet_ros.training.crop_host import render
 from contextnet_ros.training.crops import Crop
 
-_SHARES = ("grayscale", "rare_crops")
+_SHARES = ("grayscale", "rare_crops", "class_mix")
 _RANGES = ("brightness", "contrast", "saturation", "hue", "gamma", "noise", "blur", "cutout")
 
 
@@ -39,6 +39,7 @@ class Augmentation:
     noise: float = 0.0  # Gaussian, up to x grey levels
     cutout: int = 0  # rectangles, each up to a third of a side, black and ignored in the label
     rare_crops: float = 0.0  # share of crops that hold a pixel of a class drawn from the frame's
+    class_mix: float = 0.0  # share of crops over which classes of another one are laid, by the loop
 
     def check(self, multiple: int) -> None:
         """Raise UserError for what can't be drawn, and for crops that `multiple` doesn't divide."""
