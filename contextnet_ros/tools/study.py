@@ -127,6 +127,7 @@ def _study(options: argparse.Namespace) -> int:
 
 
 def _run(options: argparse.Namespace, recipe: Recipe, setup: Setup, world: World) -> int:
+    failed: list[str] = []
     told = Options(
         recipe,
         options.output,
@@ -137,7 +138,7 @@ def _run(options: argparse.Namespace, recipe: Recipe, setup: Setup, world: World
         options.recordings,
         options.model,
         options.levers,
-        lambda weights: _speeds(weights, options),
+        lambda weights: _speeds(weights, options, failed),
     )
     studies: tuple[Study, ...] = PAPER if options.study == "paper" else (STUDIES[options.study],)
     if not train_all(studies, told, run_until_interrupted, print if world.leads else _nothing):
@@ -155,55 +156,66 @@ def _run(options: argparse.Namespace, recipe: Recipe, setup: Setup, world: World
     path = options.json or options.output / f"{options.study}.json"
     _write(path, whole)
     if networks.NETWORKS in studies:
-        _submit(recipe, setup, options)
+        _submit(recipe, setup, options, failed)
     if options.study == "paper":
-        _time_paper(recipe, options)
+        _time_paper(recipe, options, failed)
     print(f"results: {path}")
+    if failed:
+        raise UserError(f"could not finish, mend and repeat: {'; '.join(failed)}")
     return 0
 
 
-def _speeds(weights: Mapping[str, Path], options: argparse.Namespace) -> dict[str, float]:
+def _speeds(
+    weights: Mapping[str, Path], options: argparse.Namespace, failed: list[str]
+) -> dict[str, float]:
     """Table 4's frames per second: label after label, transfers in sequence, at 1024 x 2048."""
     path = options.output / "bench-variants.json"
     models = [str(file) for file in weights.values()]
-    _tell(
-        bench.PROG, bench.main, "--model", *models, "--backends", "ours", "--modes", "sequential",
-        "--device", options.device, "--json", str(path),
+    done = _tell(
+        failed, bench.PROG, bench.main, "--model", *models, "--backends", "ours", "--modes",
+        "sequential", "--device", options.device, "--json", str(path),
     )  # fmt: skip
+    if not done:
+        return {}
     rows = json.loads(path.read_text())["rows"]
     # On a GPU pinned frames come first, then pageable ones.
     return {row["network"]: row["fps"] for row in reversed(rows) if row["network"] in weights}
 
 
-def _submit(recipe: Recipe, setup: Setup, options: argparse.Namespace) -> None:
+def _submit(recipe: Recipe, setup: Setup, options: argparse.Namespace, failed: list[str]) -> None:
     """Write what the Cityscapes server scores for Table 6, if the test images are there."""
     root = root_of(recipe.validate[0], setup.roots)
     if recipe.table != CITYSCAPES or root is None or not (root / "leftImg8bit/test").is_dir():
         return
     print("\nlabel maps of the test images, for Table 6's scores on the server\n")
     _tell(
-        evaluate.PROG, evaluate.main, "--data", "cityscapes", "--root", str(root), "--split",
-        "test", "--model", str(options.output / networks.folder_of(recipe) / BEST_NAME),
+        failed, evaluate.PROG, evaluate.main, "--data", "cityscapes", "--root", str(root),
+        "--split", "test", "--model", str(options.output / networks.folder_of(recipe) / BEST_NAME),
         "--device", options.device, "--submission", str(options.output / "submission"),
     )  # fmt: skip
 
 
-def _time_paper(recipe: Recipe, options: argparse.Namespace) -> None:
+def _time_paper(recipe: Recipe, options: argparse.Namespace, failed: list[str]) -> None:
     """Table 7, of the joint network."""
     model, path = options.output / recipe.variant / BEST_NAME, options.output / "bench.json"
     print("\ntimes (Table 7)\n")
     _tell(
-        bench.PROG, bench.main, "--paper", "--model", str(model), "--device", options.device,
-        "--json", str(path),
+        failed, bench.PROG, bench.main, "--paper", "--model", str(model), "--device",
+        options.device, "--json", str(path),
     )  # fmt: skip
 
 
-def _tell(program: str, command: Callable[[list[str]], int], *arguments: str) -> None:
-    """Carry out another of our commands, and say which; raises UserError where it fails."""
+def _tell(
+    failed: list[str], program: str, command: Callable[[list[str]], int], *arguments: str
+) -> bool:
+    """Carry out another of our commands, and say which; one that fails is added to `failed`, so
+    that what weeks of training came to is told all the same."""
     line = shlex.join([program, *arguments])
     print(line, flush=True)
-    if command(list(arguments)) != 0:
-        raise UserError(f"could not finish: {line}")
+    done = command(list(arguments)) == 0
+    if not done:
+        failed.append(line)
+    return done
 
 
 def _nothing(_: str) -> None:

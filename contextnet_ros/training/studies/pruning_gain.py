@@ -93,7 +93,7 @@ def _pairs(
 
 
 def _cells(straight: float | None, pruned: float | None, long: float | None) -> list[str]:
-    gain = "-" if straight is None or pruned is None else f"{pruned - straight:+.1f}"
+    gain = "-" if straight is None or pruned is None else difference([pruned - straight])
     return [*("-" if v is None else f"{v:.1f} %" for v in (straight, pruned, long)), gain]
 
 
