@@ -209,13 +209,16 @@ def _tell(
     failed: list[str], program: str, command: Callable[[list[str]], int], *arguments: str
 ) -> bool:
     """Carry out another of our commands, and say which; one that fails is added to `failed`, so
-    that what weeks of training came to is told all the same."""
+    that what weeks of training came to is told all the same. Raises KeyboardInterrupt for one
+    that was interrupted."""
     line = shlex.join([program, *arguments])
     print(line, flush=True)
-    done = command(list(arguments)) == 0
-    if not done:
+    code = command(list(arguments))
+    if code == 130:
+        raise KeyboardInterrupt
+    if code:
         failed.append(line)
-    return done
+    return code == 0
 
 
 def _nothing(_: str) -> None:

@@ -163,6 +163,9 @@ def test_scores_are_told_where_times_can_t_be_measured(
     assert len(told.err.splitlines()) == 1
     assert "could not finish, mend and repeat: contextnet-bench --model" in told.err
     assert result(tmp_path, "variants")["runs"].keys() == {"cn18"}
+    # Whoever interrupts the times means the study.
+    monkeypatch.setattr(study.bench, "main", lambda _: 130)
+    assert study.main(command(data, "variants", tmp_path, "--variants", "cn18")) == 130
 
 
 def test_the_pruned_network_stands_in_table_6(paper: Path) -> None:
