@@ -8,7 +8,35 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from contextnet_ros.files import UserError
 from contextnet_ros.labels import IGNORE_ID
+from contextnet_ros.training.distributed import World
+from contextnet_ros.training.recipe import Recipe
+
+
+class ClassMix:
+    """Mix the batches of a training by its recipe; each process those of its own part.
+
+    Raises UserError for parts of a single crop.
+    """
+
+    def __init__(self, recipe: Recipe, world: World) -> None:
+        self._share = recipe.augmentation.class_mix
+        self._seed, self._rank = recipe.seed, world.rank
+        if self._share and recipe.batch < 2 * world.size:
+            raise UserError(
+                f"batch {recipe.batch} leaves class_mix no other crop: give 2 or more a process"
+            )
+
+    def __call__(
+        self, images: torch.Tensor, labels: torch.Tensor, step: int
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """A batch as `mix_classes` returns it, or itself where the recipe mixes none."""
+        if not self._share:
+            return images, labels
+        # Of the step, as all that is drawn: a resumed run repeats it.
+        rng = np.random.default_rng([self._seed, 3, step, self._rank])
+        return mix_classes(images, labels, self._share, rng)
 
 
 def mix_classes(

@@ -30,7 +30,7 @@ from contextnet_ros.training.checkpoint import (
     save_batch,
     save_checkpoint,
 )
-from contextnet_ros.training.class_mix import mix_classes
+from contextnet_ros.training.class_mix import ClassMix
 from contextnet_ros.training.crop_device import Windows, render
 from contextnet_ros.training.datasets import combined_licence
 from contextnet_ros.training.distillation import Teachers
@@ -75,10 +75,7 @@ class Training:
         self.world = world or World()
         if recipe.batch % self.world.size:
             raise UserError(f"batch {recipe.batch} can't be shared by {self.world.size} processes")
-        if recipe.augmentation.class_mix and recipe.batch < 2 * self.world.size:
-            raise UserError(
-                f"batch {recipe.batch} leaves class_mix no other crop: give 2 or more a process"
-            )
+        self.mix = ClassMix(recipe, self.world)
         self.folder = folder
         self.workers = workers
         self.device = choose_device(device)
@@ -177,12 +174,7 @@ class Training:
             images, labels = render(batch, self.device)
         else:
             images, labels = (part.to(self.device, non_blocking=True) for part in batch)
-        share = self.recipe.augmentation.class_mix
-        if share:
-            # Of the step, as all that is drawn: a resumed run repeats it.
-            rng = np.random.default_rng([self.recipe.seed, 3, self.step, self.world.rank])
-            images, labels = mix_classes(images, labels, share, rng)
-        return images, labels
+        return self.mix(images, labels, self.step)
 
     def _step(self, images: torch.Tensor, labels: torch.Tensor) -> dict[str, float]:
         """Learn from one batch; returns the parts of its loss, and `loss`, over all processes."""

@@ -1,4 +1,4 @@
-"""A Cityscapes tree of generated frames."""
+"""Trees of generated frames: Cityscapes, and CamVid with the recipe of the studies' tests."""
 
 from __future__ import annotations
 
@@ -7,6 +7,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import torch
+import yaml
+from study_runs import RECIPE
 
 from contextnet_ros.labels import CITYSCAPES, CITYSCAPES_LABEL_IDS
 from contextnet_ros.training.datasets import GeneratedScenes
@@ -28,4 +31,19 @@ def root(tmp_path: Path) -> Path:
             path = root / folder / "val" / "bonn" / f"bonn_00000{index}_000019_{ending}.png"
             path.parent.mkdir(parents=True, exist_ok=True)
             cv2.imwrite(str(path), picture)
+    return root
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A CamVid tree of two recordings in train and one more frame of the second in val."""
+    torch.set_num_threads(1)
+    root = tmp_path_factory.mktemp("data")
+    names = ["train/0001TP_1", "train/0001TP_2", "train/0006R0_1", "val/0006R0_2", "val/0006R0_3"]
+    for name, (image, label) in zip(names, GeneratedScenes(70, 5, (48, 64)), strict=True):
+        split, file = name.split("/")
+        for folder, picture in ((split, image), (f"{split}annot", np.minimum(label, 11))):
+            (root / folder).mkdir(exist_ok=True)
+            cv2.imwrite(str(root / folder / f"{file}.png"), picture)
+    (root / "small.yaml").write_text(yaml.safe_dump(RECIPE))
     return root

@@ -5,70 +5,29 @@ from __future__ import annotations
 import json
 import math
 import shutil
-import statistics
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
 import pytest
 import torch
 import yaml
+from study_runs import RECIPE, command, result
 
 from contextnet_ros.inference import Segmenter
 from contextnet_ros.labels import CITYSCAPES_LABEL_IDS
 from contextnet_ros.network import load_weights, read_header
 from contextnet_ros.tools import study
-from contextnet_ros.training.datasets import GeneratedScenes
 from contextnet_ros.training.folders import CamVid
 from contextnet_ros.training.loop import Training
-from contextnet_ros.training.recipe import Recipe
 from contextnet_ros.training.scoring import ConfusionMatrix
-from contextnet_ros.training.stages import Setup
-from contextnet_ros.training.studies import STUDIES, Options
+from contextnet_ros.training.studies import STUDIES
 from contextnet_ros.training.studies.study import published
 
 # Ten small trainings in the first test's set-up: seconds, but on a busy machine many.
 pytestmark = pytest.mark.timeout(1200)
-
-RECIPE = {
-    "variant": "cn14-160",
-    "width": 0.5,
-    "network_size": "frame",
-    "train": [{"data": "camvid", "split": "train", "share": 1}],
-    "validate": [{"data": "camvid", "split": "val"}],
-    "steps": 2,
-    "batch": 2,
-    "warmup_steps": 0,
-    "validate_every": 1,
-    "checkpoint_every": 1,
-    "augmentation": {"crop": [64, 64]},
-    "prune": {"widths": [0.25], "steps": 1},
-}
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A CamVid tree of two recordings in train and one more frame of the second in val."""
-    torch.set_num_threads(1)
-    root = tmp_path_factory.mktemp("data")
-    names = ["train/0001TP_1", "train/0001TP_2", "train/0006R0_1", "val/0006R0_2", "val/0006R0_3"]
-    for name, (image, label) in zip(names, GeneratedScenes(70, 5, (48, 64)), strict=True):
-        split, file = name.split("/")
-        for folder, picture in ((split, image), (f"{split}annot", np.minimum(label, 11))):
-            (root / folder).mkdir(exist_ok=True)
-            cv2.imwrite(str(root / folder / f"{file}.png"), picture)
-    (root / "small.yaml").write_text(yaml.safe_dump(RECIPE))
-    return root
-
-
-def command(data: Path, name: str, out: Path, *more: str) -> list[str]:
-    return [
-        name, "--recipe", str(data / "small.yaml"), "--root", str(data), "-o", str(out),
-        "--device", "cpu", "--workers", "0", *more,
-    ]  # fmt: skip
 
 
 def short_bench(bench: Callable[[list[str]], int], arguments: list[str]) -> int:
@@ -103,10 +62,6 @@ def paper(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         "cn14-160-long-seed-1",
     ]  # fmt: skip
     return out
-
-
-def result(folder: Path, name: str) -> dict[str, Any]:
-    return dict(json.loads((folder / f"{name}.json").read_text()))
 
 
 def test_a_finished_study_only_prints(
@@ -275,86 +230,6 @@ def test_pruning_is_set_against_direct_training_by_seed(paper: Path) -> None:
     assert f"{row} {round(after - straight, 1) + 0.0:+.1f} |" in STUDIES["pruning"].table(found)
 
 
-def test_each_recording_is_scored_by_weights_that_have_not_seen_it(
-    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    settings = ["--set", "prune=null", "--set", "steps=1"]
-    entries = yaml.safe_dump(
-        [{"data": "camvid", "split": split, "share": 1} for split in ("train", "val")],
-        default_flow_style=True,
-    )
-    arguments = command(data, "recordings", tmp_path, *settings, "--set", f"train={entries}")
-    assert study.main(arguments) == 0
-    found = result(tmp_path, "recordings")
-    splits = {"0001TP": ["train"], "0006R0": ["train", "val"]}
-    for name in found["runs"]:
-        held_out = name.removeprefix("without-")
-        recipe = read_header(tmp_path / name / "best.safetensors").recipe
-        assert all(held_out not in entry["only"] for entry in recipe["train"])
-        assert [entry["split"] for entry in recipe["validate"]] == splits[held_out]
-        assert all(entry["only"] == [held_out] for entry in recipe["validate"])
-    assert {name: run["last"]["frames"] for name, run in found["runs"].items()} == {
-        "without-0001TP": 2, "without-0006R0": 1,
-    }  # fmt: skip
-    scores = [run["last"]["miou_percent"] for run in found["runs"].values()]
-    assert f"| mean |  | {sum(scores) / 2:.1f} % |" in capsys.readouterr().out
-
-
-def test_a_teacher_that_left_the_recording_out_is_taken(
-    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    plain = ["--set", "prune=null", "--set", "steps=1"]
-    assert study.main(command(data, "recordings", tmp_path, *plain)) == 0
-    teacher = tmp_path / "without-0006R0" / "best.safetensors"
-    taught = [*plain, "--set", f"teacher=[{teacher}]", "--recordings"]
-    assert study.main(command(data, "recordings", tmp_path / "taught", *taught, "0006R0")) == 0
-    recipe = read_header(tmp_path / "taught" / "without-0006R0" / "best.safetensors").recipe
-    assert recipe["teacher"] == [str(teacher)]
-    capsys.readouterr()
-    # It has seen the other one; and what it was taught by is asked as well.
-    assert study.main(command(data, "recordings", tmp_path / "other", *taught, "0001TP")) == 1
-    assert "without-0006R0/best.safetensors has seen CamVid" in capsys.readouterr().err
-    taught[3] = f"teacher=[{tmp_path / 'taught' / 'without-0006R0' / 'best.safetensors'}]"
-    assert study.main(command(data, "recordings", tmp_path / "third", *taught, "0006R0")) == 0
-    teacher.unlink()
-    assert study.main(command(data, "recordings", tmp_path / "fourth", *taught, "0006R0")) == 1
-    assert "has seen CamVid" in capsys.readouterr().err
-
-
-def test_levers_are_set_against_the_recipe_by_seed_and_recording(
-    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    levers = ["lovasz_weight=0.5", "augmentation={flip: false}"]
-    settings = ["--set", "prune=null", "--set", "steps=1", "--seeds", "2"]
-    held_out = ["--recordings", "0001TP", "0006R0"]
-    assert (
-        study.main(command(data, "levers", tmp_path, *settings, *held_out, "--levers", *levers))
-        == 0
-    )
-    found = result(tmp_path, "levers")
-    assert len(found["runs"]) == 3 * 2 * 2
-    for lever, folder in (
-        (levers[0], "lovasz_weight=0.5"),
-        (levers[1], "augmentation=-flip-false"),
-    ):
-        for seed in (1, 2):
-            name = f"{folder}-seed-{seed}-without-0006R0"
-            recipe = read_header(tmp_path / name / "best.safetensors").recipe
-            assert recipe["seed"] == seed
-            assert recipe["lovasz_weight"] == (0.5 if lever == levers[0] else 0)
-            assert recipe["augmentation"]["flip"] == (lever == levers[0])
-            assert recipe["train"][0]["only"] == ["0001TP"]
-    scores = found["miou_percent"]
-    assert list(scores) == ["as it is", *levers]
-    name = "as-it-is-seed-2-without-0001TP"
-    assert scores["as it is"][2] == found["runs"][name]["last"]["miou_percent"]
-    gains = [a - b for a, b in zip(scores[levers[0]], scores["as it is"], strict=True)]
-    row = f"| `{levers[0]}` | 4 | {statistics.mean(scores[levers[0]]):.1f} % | "
-    spread = f"{statistics.mean(gains):+.1f} ± {statistics.stdev(gains):.1f} |"
-    spread = spread.replace("-0.0", "+0.0", 1)
-    assert row + spread in capsys.readouterr().out
-
-
 def test_weights_that_are_there_are_looked_at_without_training(
     paper: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -409,18 +284,3 @@ def test_mistakes_are_told_in_one_line(
     error = capsys.readouterr().err
     assert message in error
     assert len(error.splitlines()) == 1
-
-
-def test_the_recipe_of_the_example_starts_from_weights_that_have_not_seen_camvid(
-    data: Path, tmp_path: Path
-) -> None:
-    options = Options(Recipe.load("camvid"), tmp_path, Setup(roots=data))
-    names = {"without-0001TP", "without-0006R0"}
-    assert set(STUDIES["recordings"].recipes(options)) == names
-
-
-def test_a_recipe_without_camvid_has_no_recordings(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert study.main(["recordings", "--recipe", "generated", "-o", str(tmp_path)]) == 1
-    assert "generated does not train on camvid" in capsys.readouterr().err
