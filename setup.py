@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from setuptools import find_packages, setup
+from setuptools import Extension, find_packages, setup
 
 PACKAGE = "contextnet_ros"
 HERE = Path(__file__).parent
@@ -25,6 +25,17 @@ setup(
     description="ContextNet segmentation of camera streams for ROS 2",
     license="Apache-2.0",
     packages=find_packages(include=[PACKAGE, f"{PACKAGE}.*"]),
+    # Where it can't be compiled, NumPy does the same. No product is added to a sum before it is
+    # rounded: else labels would depend on the processor.
+    ext_modules=[
+        Extension(
+            f"{PACKAGE}.inference._upsample_argmax",
+            [f"{PACKAGE}/inference/upsample_argmax.c"],
+            extra_compile_args=["-O3", "-ffp-contract=off"],
+            py_limited_api=True,
+            optional=True,
+        )
+    ],
     python_requires=">=3.10",
     # Wide bounds: a distribution's NumPy 1.x and OpenCV serve as well as the newest.
     install_requires=[

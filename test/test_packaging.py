@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import json
 import os
+import shutil
 import subprocess
 import sys
 import xml.etree.ElementTree as ElementTree
@@ -34,11 +35,13 @@ PROBE = """
 import json, contextnet_ros
 from contextnet_ros.files import resource_dir
 from contextnet_ros.inference import list_models
+from contextnet_ros.inference.compiled_argmax import COMPILED
 print(json.dumps({
     "module": contextnet_ros.__file__,
     "config": str(resource_dir("config")),
     "recipes": sorted(p.name for p in (resource_dir("config") / "recipes").iterdir()),
     "models": list(list_models()),
+    "compiled": COMPILED,
 }))
 """
 
@@ -172,6 +175,8 @@ def test_pip_install_finds_models_and_config(tmp_path: Path) -> None:
     assert found["module"].startswith(str(site)), "the installed copy has to be the one that ran"
     assert found["config"] == str(prefix / "share" / "contextnet_ros" / "config")
     assert found["recipes"] == sorted(p.name for p in (ROOT / "config" / "recipes").iterdir())
+    # Else nobody would notice that every label comes from NumPy.
+    assert found["compiled"] == (shutil.which("cc") is not None)
     shared = prefix / "share" / "contextnet_ros"
     for folder in ("config", "docs", "launch", "models"):
         assert files_below(shared / folder) == files_below(ROOT / folder), folder

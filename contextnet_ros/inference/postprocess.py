@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import numpy.typing as npt
 import torch
 
+from contextnet_ros.inference.compiled_argmax import COMPILED, CompiledArgmax
 from contextnet_ros.inference.preprocess import Resizer
 from contextnet_ros.inference.team import ALONE, Team
 from contextnet_ros.inference.upsample import Axis
@@ -25,10 +28,15 @@ class Postprocessor:
         self.columns = Axis.between(
             width, preprocessor.network_width, preprocessor.padded_width // STRIDE
         )
+        self._argmax = (
+            CompiledArgmax(self.rows, self.columns, team)
+            if COMPILED
+            else partial(upsample_argmax, rows=self.rows, columns=self.columns)
+        )
 
     def label(self, logits: torch.Tensor) -> npt.NDArray[np.uint8]:
         """Return the class of the largest interpolated logit, uint8 (H, W), of logits (C, h, w)."""
-        return upsample_argmax(_on_host(logits), self.rows, self.columns)
+        return self._argmax(_on_host(logits))
 
     def confidence(self, logits: torch.Tensor) -> npt.NDArray[np.uint8]:
         """Return round(255 * largest softmax of the interpolated logits), uint8 (H, W)."""

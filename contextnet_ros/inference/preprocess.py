@@ -107,7 +107,7 @@ class Bordered:
         def work(part: slice) -> None:
             np.copyto(self._inside[part], frame[part])
 
-        self._team.share_out(len(frame), work)
+        self._team.share_out(len(frame), work, pixels=frame.shape[0] * frame.shape[1])
         return self._image
 
 

@@ -14,6 +14,7 @@ import numpy.typing as npt
 import torch
 
 from contextnet_ros.files import UserError
+from contextnet_ros.inference import compiled_argmax
 from contextnet_ros.inference.backend import (
     Backend,
     check_backend,
@@ -139,8 +140,9 @@ class Segmenter:
 
     @property
     def note(self) -> str:
-        """What is missing for a faster backend, in one line; empty where nothing is."""
-        return self._runs.note
+        """What is missing for more speed, in one line; empty where nothing is."""
+        missing = self._runs.note, "" if self._gpu else compiled_argmax.NOTE
+        return "; ".join(note for note in missing if note)
 
     @property
     def overlay_opacity(self) -> float:
@@ -252,7 +254,7 @@ class Segmenter:
             f"model {self.name} ({self.header.network}, {table.num_classes} {table.name} classes, "
             f"data licence: {self.header.data_licence}), network size {self.network_size}, "
             f"{backend.name} on {backend.device}, {backend.precision}, threads: "
-            f"{backend.num_threads}{backend.note and '; '}{backend.note}"
+            f"{backend.num_threads}{self.note and '; '}{self.note}"
         )
 
     def _plan(self, height: int, width: int) -> _Plan:

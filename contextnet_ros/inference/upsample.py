@@ -29,7 +29,8 @@ class Axis:
     `cell_low`, `cell_high`: (cells,), its logits. `cell_weight`: (cells, slots), the `weight` of
     its pixels, one slot for each pixel of the longest cell. `slot`: (pixels,), where a pixel stands
     in `cell_weight.ravel()`. `cell_start`: (cells,), the weight of the first slot, and `spacing`,
-    what it grows by from one slot to the next, where the cell has two logits.
+    what it grows by from one slot to the next, where the cell has two logits. `edge`: (cells + 1,),
+    the first pixel of each cell, and the number of pixels.
     """
 
     low: IntArray
@@ -41,6 +42,7 @@ class Axis:
     slot: IntArray
     cell_start: FloatArray
     spacing: float
+    edge: IntArray
 
     @classmethod
     def between(cls, frame: int, network: int, logits: int) -> Axis:
@@ -72,7 +74,8 @@ class Axis:
         cell_weight.reshape(-1)[slot] = weight
         cell_start = (weight[start] - within[start] * spacing).astype(np.float32)
         cells = low[start], high[start], cell_weight
-        return cls(low, high, weight, *cells, slot, cell_start, spacing)
+        edge = np.append(start, frame)
+        return cls(low, high, weight, *cells, slot, cell_start, spacing, edge)
 
     def on(self, device: torch.device, part: slice = slice(None)) -> PlacedAxis:
         """Put what a `part` of the pixels reads on a device."""

@@ -25,6 +25,13 @@ def test_the_parts_run_at_the_same_time():
     Team(3).share_out(3, lambda _: together.wait())
 
 
+@pytest.mark.parametrize(("pixels", "parts"), [(2**17, 1), (2**19, 1), (2**20, 2), (2**22, 3)])
+def test_short_work_on_few_pixels_wakes_no_thread(pixels, parts):
+    seen = []
+    Team(3).share_out(512, seen.append, pixels=pixels)
+    assert len(seen) == parts
+
+
 def test_what_a_part_raises_is_raised():
     def work(part):
         if part.stop == 8:

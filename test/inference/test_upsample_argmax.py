@@ -3,8 +3,12 @@ from __future__ import annotations
 import cv2
 import numpy as np
 import pytest
+import torch
 
-from contextnet_ros.inference.upsample import Axis
+from contextnet_ros.inference import compiled_argmax
+from contextnet_ros.inference.compiled_argmax import COMPILED, CompiledArgmax
+from contextnet_ros.inference.team import Team
+from contextnet_ros.inference.upsample import Axis, interpolate
 from contextnet_ros.inference.upsample_argmax import (
     decided_share,
     lowest_argmax,
@@ -60,11 +64,29 @@ def smooth_logits(network, classes, seed):
     ).astype(np.float32)
 
 
-@pytest.mark.parametrize("classes", [2, 11, 19])
+needs_compiled = pytest.mark.skipif(
+    not COMPILED, reason="upsample_argmax.c was not compiled as the package was installed"
+)
+
+
+def compiled(logits, rows, columns):
+    return CompiledArgmax(rows, columns)(logits)
+
+
+@pytest.fixture(params=["numpy", pytest.param("compiled", marks=needs_compiled)])
+def argmax(request):
+    return {"numpy": upsample_argmax, "compiled": compiled}[request.param]
+
+
+@pytest.mark.parametrize("classes", [1, 2, 11, 19, 255])
 @pytest.mark.parametrize(("frame", "network"), SIZES)
-def test_label_is_the_argmax_of_the_dense_interpolation(frame, network, classes):
+def test_label_is_the_argmax_of_the_dense_interpolation(frame, network, classes, argmax):
     logits = smooth_logits(network, classes, seed=classes)
-    label = upsample_argmax(logits, *axes(frame, network))
+    label = argmax(logits, *axes(frame, network))
+    if classes == 1:
+        assert label.shape == frame
+        assert not label.any()
+        return
     interpolated = dense(logits, frame, network)
     largest, second = np.sort(interpolated, axis=0)[[-1, -2]]
     # The dense formula in float32 is no surer than this of which of two logits is larger.
@@ -77,24 +99,70 @@ def test_label_is_the_argmax_of_the_dense_interpolation(frame, network, classes)
 
 
 @pytest.mark.parametrize(("frame", "network"), SIZES[:6])
-def test_label_is_exact_where_no_rounding_happens_and_the_lowest_index_wins_a_tie(frame, network):
+def test_label_is_exact_where_no_rounding_happens_and_the_lowest_index_wins_a_tie(
+    frame, network, argmax
+):
     # Whole numbers times sixteenths: every product and sum is exact, and ties are everywhere.
     height, width = (-(-seen // 32) * 4 for seen in network)
     logits = np.random.default_rng(1).integers(0, 3, (5, height, width)).astype(np.float32)
     interpolated = dense(logits, frame, network)
-    label = upsample_argmax(logits, *axes(frame, network))
+    label = argmax(logits, *axes(frame, network))
     np.testing.assert_array_equal(label, interpolated.argmax(0))
 
 
-def test_a_class_that_wins_no_corner_wins_between_them():
+def test_a_class_that_wins_no_corner_wins_between_them(argmax):
     logits = np.full((3, 4, 4), -9, np.float32)
     logits[0, :, ::2], logits[2, :, 1::2] = 1, 1
     logits[0, :, 1::2], logits[2, :, ::2] = -1, -1
     logits[1] = 0.5
-    label = upsample_argmax(logits, *axes((32, 32), (32, 32)))
+    label = argmax(logits, *axes((32, 32), (32, 32)))
     assert label[16, 4] == 0
     assert label[16, 8] == 1
     assert label[16, 12] == 2
+
+
+@needs_compiled
+@pytest.mark.parametrize("spread", [0.01, 1, 30])
+def test_the_compiled_label_is_that_of_the_dense_computation_in_float32(spread):
+    # Noise: nearly every cell has many candidates. A pixel may differ where rounding ends a lead.
+    logits = spread * np.random.default_rng(2).normal(size=(11, 20, 28)).astype(np.float32)
+    rows, columns = axes((151, 211), (151, 211))
+    values = interpolate(torch.from_numpy(logits), rows, columns).numpy()
+    label = compiled(logits, rows, columns)
+    np.testing.assert_array_equal(
+        np.take_along_axis(values, label[None].astype(int), 0)[0], values.max(axis=0)
+    )
+
+
+@needs_compiled
+def test_threads_share_out_the_rows_of_a_large_frame():
+    logits = smooth_logits((1024, 2048), 11, seed=0)
+    rows, columns = axes((1024, 2048), (1024, 2048))
+    parts = []
+
+    class Watched(Team):
+        def share_out(self, rows, work, pixels=None):
+            super().share_out(rows, lambda part: (parts.append(part), work(part)), pixels)
+
+    label = CompiledArgmax(rows, columns, Watched(3))(logits)
+    assert len(parts) == 3
+    np.testing.assert_array_equal(label, CompiledArgmax(rows, columns)(logits))
+
+
+@needs_compiled
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_what_is_no_number_gives_a_class_all_the_same(value):
+    logits = smooth_logits((64, 96), 5, seed=0)
+    logits[2, 3:5, 4:7] = value
+    label = compiled(logits, *axes((64, 96), (64, 96)))
+    assert label.max() < 5
+
+
+def test_a_library_of_another_machine_or_none_means_numpy(tmp_path, monkeypatch):
+    monkeypatch.setattr(compiled_argmax, "__file__", str(tmp_path / "module.py"))
+    assert compiled_argmax._load() is None
+    (tmp_path / "_upsample_argmax.abi3.so").write_bytes(b"not of this machine")
+    assert compiled_argmax._load() is None
 
 
 def test_one_winner_everywhere_needs_no_evaluation(monkeypatch):
