@@ -29,7 +29,7 @@ $(TORCH_STAMP): force
 		printf '%s\n' "$$TORCH" >$@; \
 	fi
 
-$(RUN_STAMP): requirements.txt setup.py $(wildcard contextnet_ros/inference/*.c) Makefile $(TORCH_STAMP)
+$(RUN_STAMP): requirements.txt setup.py $(wildcard contextnet_ros/inference/compiled/*.c) Makefile $(TORCH_STAMP)
 	$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(0 if (3, 10) <= v[:2] <= (3, 13) else f"Python {v[0]}.{v[1]} found; 3.10 to 3.13 is needed: make PYTHON=python3.12 ...")'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check 'setuptools==79.0.1'

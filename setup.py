@@ -29,8 +29,9 @@ setup(
     # rounded: else labels would depend on the processor.
     ext_modules=[
         Extension(
-            f"{PACKAGE}.inference._upsample_argmax",
-            [f"{PACKAGE}/inference/upsample_argmax.c"],
+            # No package: what lies there is no module of Python's, and nobody should import it.
+            f"{PACKAGE}.inference.compiled.upsample_argmax",
+            [f"{PACKAGE}/inference/compiled/upsample_argmax.c"],
             extra_compile_args=["-O3", "-ffp-contract=off"],
             py_limited_api=True,
             optional=True,

@@ -1,4 +1,4 @@
-"""upsample_argmax.c, where a C compiler was there when the package was installed."""
+"""compiled/upsample_argmax.c, where a C compiler was there when the package was installed."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ _BLOCK = 8
 
 
 def _load() -> ctypes.CDLL | None:
-    here = Path(__file__).parent
+    folder = Path(__file__).parent / "compiled"
     for suffix in EXTENSION_SUFFIXES:
-        path = here / f"_upsample_argmax{suffix}"
+        path = folder / f"upsample_argmax{suffix}"
         if path.exists():
             try:
                 return ctypes.CDLL(str(path))

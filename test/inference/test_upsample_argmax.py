@@ -161,7 +161,8 @@ def test_what_is_no_number_gives_a_class_all_the_same(value):
 def test_a_library_of_another_machine_or_none_means_numpy(tmp_path, monkeypatch):
     monkeypatch.setattr(compiled_argmax, "__file__", str(tmp_path / "module.py"))
     assert compiled_argmax._load() is None
-    (tmp_path / "_upsample_argmax.abi3.so").write_bytes(b"not of this machine")
+    (tmp_path / "compiled").mkdir()
+    (tmp_path / "compiled" / "upsample_argmax.abi3.so").write_bytes(b"not of this machine")
     assert compiled_argmax._load() is None
 
 
