@@ -34,8 +34,7 @@ COMPILED = _LIBRARY is not None
 NOTE = (
     ""
     if COMPILED
-    else "NumPy makes the labels, in several times the time: install contextnet_ros again where a "
-    "C compiler is"
+    else "NumPy makes the labels, more slowly: install contextnet_ros again where a C compiler is"
 )
 
 
@@ -51,7 +50,6 @@ class CompiledArgmax:
         self._function = _LIBRARY.upsample_argmax
         self._rows, self._columns = _CAxis(rows), _CAxis(columns)
         self._shape = len(rows.weight), len(columns.weight)
-        self._logits = int(rows.cell_high.max()) + 1, int(columns.cell_high.max()) + 1
         self._team = team
 
     def __call__(self, logits: FloatArray) -> LabelArray:

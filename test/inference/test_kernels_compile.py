@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -19,23 +20,25 @@ pytest.importorskip("triton", reason="Triton is not installed")
 def test_kernels_compile_for_gpus_of_several_generations(tmp_path):
     environment = {key: value for key, value in os.environ.items() if key != "TRITON_INTERPRET"}
     script = Path(__file__).with_name("compile_kernels.py")
-    processes = [
-        subprocess.Popen(
+
+    def run(capability):
+        return subprocess.run(
             [sys.executable, str(script), capability],
             env={**environment, "TRITON_CACHE_DIR": str(tmp_path / capability)},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            capture_output=True,
             text=True,
+            timeout=300,
         )
+
+    with ThreadPoolExecutor() as threads:
         # Turing, Jetson Orin, Hopper.
-        for capability in ("75", "87", "90")
-    ]
+        processes = list(threads.map(run, ("75", "87", "90")))
     compiled = set()
     for process in processes:
-        out, errors = process.communicate()
-        # Nothing of Triton's for the users of a node to read either.
-        assert (process.returncode, errors) == (0, "")
-        compiled.update(out.splitlines())
+        assert process.returncode == 0, process.stderr
+        # Nothing of Triton's for the users of a node to read.
+        assert process.stderr == ""
+        compiled.update(process.stdout.splitlines())
     assert {"_prepare uint8 float32 float16", "_finish float16 uint8 uint8"} <= compiled
     assert {"_prepare uint8 float32 float32", "_finish float32 uint8 uint8"} <= compiled
     assert {f"_{layer} float16 float16 float32" for layer in ("pointwise", "stem")} <= compiled

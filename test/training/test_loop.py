@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 
@@ -13,20 +12,16 @@ from contextnet_ros.files import UserError
 from contextnet_ros.inference import Segmenter
 from contextnet_ros.labels import CAMVID
 from contextnet_ros.network import (
-    NetworkSize,
     WeightHeader,
     load_weights,
     read_header,
     save_weights,
 )
-from contextnet_ros.training.augment import Augmentation
 from contextnet_ros.training.checkpoint import AveragedWeights
-from contextnet_ros.training.datasets import GeneratedScenes, InMemory
 from contextnet_ros.training.evaluation import evaluate
 from contextnet_ros.training.loop import Training
 from contextnet_ros.training.optimizers import TensorFlowRMSprop
 from contextnet_ros.training.recipe import Recipe
-from contextnet_ros.training.sampling import AugmentedSamples, batches
 
 RECIPE = Recipe.from_dict(
     {
@@ -244,48 +239,6 @@ def test_averaged_weights_follow_the_formula() -> None:
         decay = min(0.5, (1 + step) / (10 + step))
         expected = decay * expected + (1 - decay) * value
     assert float(average.module.weight) == pytest.approx(expected)
-
-
-def test_samples_depend_on_seed_and_position_alone() -> None:
-    source = InMemory(GeneratedScenes(0, 3, (72, 96)))
-
-    def samples(seed: int) -> AugmentedSamples:
-        return AugmentedSamples(
-            [source], [1.0], Augmentation(crop=(32, 64)), NetworkSize(), seed, 12
-        )
-
-    there, back = samples(4), samples(4)
-    backwards = {position: back[position] for position in reversed(range(12))}
-    for position in range(12):
-        for one, other in zip(there[position], backwards[position], strict=True):
-            assert torch.equal(one, other)
-    assert not torch.equal(samples(4)[0][0], samples(5)[0][0])
-    tail = [images for images, _ in batches(samples(4), 2, 4, 3, workers=0)]
-    assert len(tail) == 2
-    assert torch.equal(tail[0][0], samples(4)[6][0])
-
-
-def test_every_frame_comes_once_before_any_comes_again_and_shares_hold() -> None:
-    class Counting:
-        def __init__(self, length: int) -> None:
-            self.length, self.seen = length, []
-
-        def __len__(self) -> int:
-            return self.length
-
-        def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
-            self.seen.append(index)
-            return np.zeros((32, 32, 3), np.uint8), np.zeros((32, 32), np.uint8)
-
-    small, large = Counting(7), Counting(20)
-    samples = AugmentedSamples(
-        [small, large], [3, 1], Augmentation(crop=(32, 32)), NetworkSize(), 1, 400
-    )
-    for position in range(400):
-        samples[position]
-    assert 270 <= len(small.seen) <= 330
-    assert set(small.seen[:7]) == set(small.seen[7:14]) == set(range(7))
-    assert small.seen[:7] != small.seen[7:14]
 
 
 @pytest.mark.parametrize("name", ["best-teacher", "best"])
