@@ -50,7 +50,10 @@ setup(
     ],
     # `fast`: several times the speed on a CPU, and contextnet-export.
     # `test` tells colcon that pytest runs the tests: without it `colcon test` runs none.
-    extras_require={"fast": ["onnx>=1.12", "onnxruntime>=1.12"], "test": ["pytest>=6.2.5"]},
+    extras_require={
+        "fast": ["onnx>=1.12", "onnxruntime>=1.12", "openvino>=2024.6"],
+        "test": ["pytest>=6.2.5"],
+    },
     data_files=[
         ("share/ament_index/resource_index/packages", [f"resource/{PACKAGE}"]),
         (f"share/{PACKAGE}", ["package.xml"]),

@@ -69,7 +69,7 @@ for module in pkgutil.walk_packages(contextnet_ros.__path__, "contextnet_ros."):
             importlib.import_module(module.name)
         except ModuleNotFoundError as error:
             # Optional: the package's extra `fast`, and what a CUDA build of torch brings.
-            if error.name not in ("onnx", "onnxruntime", "triton"):
+            if error.name not in ("onnx", "onnxruntime", "openvino", "triton"):
                 raise
         else:
             print(module.name)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -15,8 +16,13 @@ from contextnet_ros.inference.preprocess import Normalizer
 from contextnet_ros.network import ContextNet, WeightHeader, fold_batch_norm
 from contextnet_ros.provenance import usable_cpus
 
-BACKENDS = ("auto", "torch", "onnxruntime")
-PRECISIONS = {"float32": torch.float32, "float16": torch.float16}
+# Behind "auto" in the order in which they are taken.
+BACKENDS = ("auto", "openvino", "onnxruntime", "torch")
+PRECISIONS = {
+    "float32": torch.float32,
+    "float16": torch.float16,
+    "bfloat16": torch.bfloat16,
+}
 
 
 class Backend(Protocol):
@@ -87,52 +93,105 @@ def make_backend(
     precision: str,
     num_threads: int,
 ) -> Backend:
-    """Return the CPU's backend of a name in BACKENDS; "auto" is the fastest measured, or torch with
-    a note of what is missing for that one.
+    """Return the CPU's backend of a name in BACKENDS; "auto" is the fastest measured of those that
+    are installed, with a note of what is missing for a faster one.
 
-    Raises UserError for an unknown name, and for a backend that can't be had here.
+    `precision`: as `choose_precision` returns it; "auto" is bfloat16 where the processor computes
+    in it and OpenVINO is there, float32 elsewhere. Raises UserError for an unknown name, and for a
+    backend or a precision that can't be had here.
     """
     check_backend(name, device)
-    note = ""
-    if name != "torch":
+    if precision == "bfloat16":
+        if name not in ("auto", "openvino"):
+            raise UserError(
+                f"backend {name!r} computes in float32 on a CPU, not in 'bfloat16': choose "
+                "openvino or another precision"
+            )
+        name = "openvino"
+    if network.ppm and name not in ("auto", "torch"):
+        raise UserError(f"backend {name!r} has no pyramid pooling: choose torch or auto")
+    notes = ["only torch has pyramid pooling here"] if network.ppm else []
+    asked = name != "auto"
+    for candidate in [name] if asked else BACKENDS[1:]:
         try:
-            # Imported here: an optional dependency.
-            from contextnet_ros.inference.onnx_backend import OnnxRuntimeBackend
-        except ImportError as error:
-            remedy = onnx_remedy()
-            if name == "onnxruntime":
+            if candidate == "openvino" and not network.ppm:
+                return _openvino(network, header, precision, num_threads, asked)
+            if candidate == "onnxruntime" and not network.ppm:
+                return _onnxruntime(network, header, num_threads, "; ".join(notes))
+        except _LackingError as error:
+            if asked:
                 raise UserError(
-                    f"backend 'onnxruntime' can't be had ({error}): {remedy}, or choose torch"
+                    f"backend {name!r} can't be had ({error.cause}): {error.remedy}, or choose "
+                    "torch"
                 ) from error
-            note = f"for several times the speed: {remedy} (now: {error})"
-        else:
-            if network.ppm:
-                if name == "onnxruntime":
-                    raise UserError(
-                        "backend 'onnxruntime' has no pyramid pooling: choose torch or auto"
-                    )
-                note = "ONNX Runtime has no pyramid pooling here"
-                return TorchBackend(network, header, device, precision, num_threads, note)
-            return OnnxRuntimeBackend(network, header, num_threads)
-    return TorchBackend(network, header, device, precision, num_threads, note)
+            if error.gain:
+                notes.append(f"{error.gain}: {error.remedy} (now: {error.cause})")
+    return TorchBackend(network, header, device, "float32", num_threads, "; ".join(notes))
+
+
+class _LackingError(Exception):
+    """A backend is not there: why, the remedy, and what that would gain, empty where nothing."""
+
+    def __init__(self, cause: object = None, remedy: str = "", gain: str = "") -> None:
+        super().__init__(cause)
+        self.cause, self.remedy, self.gain = cause, remedy, gain
+
+
+def _openvino(
+    network: ContextNet, header: WeightHeader, precision: str, num_threads: int, asked: bool
+) -> Backend:
+    if precision == "float32" and not asked:
+        raise _LackingError
+    try:
+        # Imported here: an optional dependency, as the next one.
+        from contextnet_ros.inference.openvino_backend import (
+            OpenVinoBackend,
+            computes_in_bfloat16,
+        )
+    except ImportError as error:
+        gain = "for this processor's bfloat16" if _processor_has_bfloat16() else ""
+        raise _LackingError(error, pip_install("onnx", "openvino"), gain) from error
+    if not asked and not computes_in_bfloat16():
+        raise _LackingError
+    return OpenVinoBackend(network, header, precision, num_threads)
+
+
+def _onnxruntime(network: ContextNet, header: WeightHeader, num_threads: int, note: str) -> Backend:
+    try:
+        from contextnet_ros.inference.onnx_backend import OnnxRuntimeBackend
+    except ImportError as error:
+        raise _LackingError(error, onnx_remedy(), "for several times the speed") from error
+    return OnnxRuntimeBackend(network, header, num_threads, note)
+
+
+def _processor_has_bfloat16() -> bool:
+    try:
+        return "avx512_bf16" in Path("/proc/cpuinfo").read_text()
+    except OSError:
+        return False
 
 
 def check_backend(name: str, device: torch.device) -> None:
     """Raise UserError unless `name` is one in BACKENDS, for that device."""
     if name not in BACKENDS:
         raise UserError(f"backend {name!r} is unknown: choose {', '.join(BACKENDS)}")
-    if name == "onnxruntime" and device.type != "cpu":
+    if name not in ("auto", "torch") and device.type != "cpu":
         raise UserError(
-            f"backend 'onnxruntime' is for the CPU, the device is {device}: choose device cpu, or "
+            f"backend {name!r} is for the CPU, the device is {device}: choose device cpu, or "
             "backend auto or torch"
         )
 
 
 def onnx_remedy() -> str:
     """Return the command that installs what ONNX Runtime needs here."""
+    return pip_install("onnx", "onnxruntime")
+
+
+def pip_install(*packages: str) -> str:
+    """Return the command that installs packages here."""
     # Else pip would bring NumPy 2 to a ROS that was built against NumPy 1.
     keeping = "" if int(np.__version__.split(".")[0]) >= 2 else " 'numpy<2'"
-    return f"pip install onnx onnxruntime{keeping}"
+    return f"pip install {' '.join(packages)}{keeping}"
 
 
 def choose_device(name: str) -> torch.device:
@@ -161,14 +220,18 @@ def choose_device(name: str) -> torch.device:
 
 
 def choose_precision(name: str, device: torch.device) -> str:
-    """Return the precision that "auto" or a name means on `device`; raises UserError if it has
-    none."""
+    """Return the precision that "auto" or a name means on `device`; on a CPU "auto" is left to the
+    backend. Raises UserError for one that the device has not."""
     if name == "auto":
-        return "float16" if device.type == "cuda" else "float32"
+        return "float16" if device.type == "cuda" else name
     if name not in PRECISIONS:
-        raise UserError(f"precision {name!r} is unknown: choose auto, {' or '.join(PRECISIONS)}")
+        raise UserError(f"precision {name!r} is unknown: choose auto, {', '.join(PRECISIONS)}")
     if name == "float16" and device.type == "cpu":
-        raise UserError("precision 'float16' is slow and inexact on a CPU: choose auto or float32")
+        raise UserError(
+            "precision 'float16' is slow and inexact on a CPU: choose auto, float32 or bfloat16"
+        )
+    if name == "bfloat16" and device.type == "cuda":
+        raise UserError("precision 'bfloat16' is for a CPU: choose auto, float16 or float32")
     return name
 
 

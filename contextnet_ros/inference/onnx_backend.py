@@ -1,4 +1,4 @@
-"""ONNX Runtime on the CPU: the fastest measured there (docs/performance.md)."""
+"""ONNX Runtime on the CPU: the fastest measured there in float32 (docs/performance.md)."""
 
 from __future__ import annotations
 
@@ -32,9 +32,11 @@ class OnnxRuntimeBackend:
 
     name = "onnxruntime"
     precision = "float32"
-    note = ""
 
-    def __init__(self, network: ContextNet, header: WeightHeader, num_threads: int) -> None:
+    def __init__(
+        self, network: ContextNet, header: WeightHeader, num_threads: int, note: str = ""
+    ) -> None:
+        self.note = note
         self.device = torch.device("cpu")
         self.num_threads = num_threads
         self._network = copy.deepcopy(network)

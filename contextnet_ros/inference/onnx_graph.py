@@ -11,20 +11,20 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import onnx
 from onnx import TensorProto, helper
 from torch import nn
 
 from contextnet_ros import __version__
-from contextnet_ros.inference.onnx_nodes import Graph, Interleaved
+from contextnet_ros.inference.onnx_nodes import Graph, Pixels
 from contextnet_ros.network import ContextNet, WeightHeader, fold_batch_norm
 from contextnet_ros.network.contextnet import padded_size
 from contextnet_ros.network.variants import STRIDE
 
 METADATA_KEY = "contextnet"
-SOURCES = ("images", "bordered", "frame")
+SOURCES = ("images", "frame", "bordered", "pixels")
 TARGETS = ("logits", "full_logits", "label")
+_BYTES = ("frame", "pixels")
 
 
 def build_graph(
@@ -33,21 +33,24 @@ def build_graph(
     size: tuple[int, int] | None = None,
     source: str = "images",
     target: str = "logits",
+    bfloat16: bool = False,
 ) -> onnx.ModelProto:
     """Make an ONNX model of a network (folded here), with what its users need to know in it.
 
     `source`: "images", float32 (N, 3, H, W) normalized; "frame", uint8 (H, W, 3) BGR, which the
     graph normalizes and pads; "bordered", what `Bordered` makes of a frame, float32 (H + 1, W + 1,
-    3), in a graph cut for ONNX Runtime. `target`: "logits", float32 (N, C, H / 8, W / 8);
-    "full_logits", (N, C, H, W) with the padding; "label", uint8 (N, H, W), or (H, W) of a frame.
-    `size`: H and W, None for any, N being 1 where it is given. They divide by the network's
-    `size_multiple`, but for a frame. Raises ValueError for another source or target and for a size
-    that the source can't have, TypeError for a network with pyramid pooling.
+    3), in a graph cut for ONNX Runtime; "pixels", as "frame", in a graph cut for OpenVINO.
+    `target`: "logits", float32 (N, C, H / 8, W / 8); "full_logits", (N, C, H, W) with the padding;
+    "label", uint8 (N, H, W), or (H, W) of a frame. `size`: H and W, None for any, N being 1 where
+    it is given. They divide by the network's `size_multiple`, but for a frame's. `bfloat16`: the
+    graph is to run in that, in which bytes less a whole number are exact; a frame's padding is
+    then the mean rounded to a whole byte. Raises ValueError for another source or target and for a
+    size that the source can't have, TypeError for a network with pyramid pooling.
     """
     if source not in SOURCES or target not in TARGETS:
         raise ValueError(f"no graph leads from {source!r} to {target!r}: {SOURCES}, {TARGETS}")
     multiple = network.size_multiple
-    if size is not None and source != "frame" and size != padded_size(*size, multiple):
+    if size is not None and source not in _BYTES and size != padded_size(*size, multiple):
         raise ValueError(f"{source} of {size[0]} x {size[1]} do not divide by {multiple}")
     if network.pyramid is not None:
         raise TypeError("pyramid pooling has no ONNX form here")
@@ -61,7 +64,7 @@ def build_graph(
     if source == "images":
         features = [_branch(graph, branch, scale) for branch, scale in branches]
     else:
-        features = _from_interleaved(graph, branches, header, size, source, multiple)
+        features = _from_pixels(graph, branches, header, size, source, multiple, bfloat16)
     *detail, context = features
     result = graph.classify(folded, detail, context)
     if target == "full_logits":
@@ -108,69 +111,80 @@ def _branch(graph: Graph, branch: nn.Sequential, scale: int) -> str:
     return graph.module(branch, pooled)
 
 
-def _from_interleaved(
+def _from_pixels(
     graph: Graph,
     branches: Sequence[tuple[nn.Sequential, int]],
     header: WeightHeader,
     size: tuple[int, int] | None,
     source: str,
     multiple: int,
+    bfloat16: bool,
 ) -> list[str]:
     """Add what leads from a frame, bordered or not, to the features of the branches.
 
-    Nothing is transposed: an image of (H, W, 3) is one of a single channel, (H, 3 W), in which a
-    3 x 3 kernel is one of 3 x 9. Values are normalized within the first weights.
+    Nothing is transposed: for ONNX Runtime an image of (H, W, 3) is one of a single channel, (H,
+    3 W), in which a 3 x 3 kernel is one of 3 x 9; OpenVINO, told to transpose, has convolutions
+    that take channels side by side. Values are normalized within the first weights.
     """
-    planes = graph.node("Unsqueeze", [source, graph.integers(0, 1)])
-    image = graph.node("Reshape", [planes, graph.integers(0, 0, 0, -1)])
+    swap = header.channel_order == "RGB"
     mean = 255 * np.asarray(header.mean)
+    subtracted = np.zeros(3) if source == "bordered" else mean.round() if bfloat16 else mean
+    of_bytes = subtracted[::-1] if swap else subtracted
+    if source == "pixels":
+        values = graph.node("Cast", [source], to=TensorProto.FLOAT)
+        values = graph.node("Sub", [values, graph.floats("mean", of_bytes)])
+        planes = graph.node("Unsqueeze", [values, graph.integers(0)])
+        image = graph.node("Transpose", [planes], perm=[0, 3, 1, 2])
+        image = _padded(graph, image, source, size, multiple, 1)
+    else:
+        planes = graph.node("Unsqueeze", [source, graph.integers(0, 1)])
+        image = graph.node("Reshape", [planes, graph.integers(0, 0, 0, -1)])
     if source == "frame":
-        image = _centred(graph, image, mean, header.channel_order, size, multiple)
-        mean = np.zeros(3)
-    interleaved = Interleaved(
+        shape = graph.node("Shape", [source])
+        width = graph.node("Slice", [shape, graph.integers(1), graph.integers(2)])
+        row = graph.node("Tile", [graph.floats("mean", of_bytes), width])
+        values = graph.node("Sub", [graph.node("Cast", [image], to=TensorProto.FLOAT), row])
+        image = _padded(graph, values, source, size, multiple, 3)
+    pixels = Pixels(
         image,
-        mean,
+        mean - subtracted,
         1 / (255 * np.asarray(header.std)),
-        swap=header.channel_order == "RGB",
+        swap,
         border=source == "bordered",
+        apart=source == "pixels",
     )
-    return [graph.interleaved_branch(branch, interleaved, scale) for branch, scale in branches]
+    return [graph.pixel_branch(branch, pixels, scale) for branch, scale in branches]
 
 
-def _centred(
+def _padded(
     graph: Graph,
     image: str,
-    mean: npt.NDArray[np.float64],
-    channel_order: str,
+    source: str,
     size: tuple[int, int] | None,
     multiple: int,
+    per_column: int,
 ) -> str:
-    """Add what leads from bytes (1, 1, H, 3 W) to values less their mean, padded.
+    """Add the padding of values less their mean, (1, channels, H, W `per_column`).
 
-    The mean goes ahead of the padding, so that zeros outside mean what they do in training.
+    The mean goes ahead of it, so that zeros outside mean what they do in training.
     """
-    if channel_order == "RGB":
-        mean = mean[::-1]
-    shape = graph.node("Shape", ["frame"])
-    width = graph.node("Slice", [shape, graph.integers(1), graph.integers(2)])
-    row = graph.node("Tile", [graph.floats("mean", mean), width])
-    values = graph.node("Sub", [graph.node("Cast", [image], to=TensorProto.FLOAT), row])
     if size is not None and size == padded_size(*size, multiple):
-        return values
+        return image
     # ONNX's Mod of integers has the sign of the divisor, as Python's.
+    shape = graph.node("Shape", [source])
     lack = graph.node("Mod", [graph.node("Neg", [shape]), graph.integers(multiple)])
     lack = graph.node("Slice", [lack, graph.integers(0), graph.integers(2)])
-    ends = graph.node("Mul", [lack, graph.integers(1, 3)])
+    ends = graph.node("Mul", [lack, graph.integers(1, per_column)])
     pads = graph.node("Concat", [graph.integers(0, 0, 0, 0, 0, 0), ends], axis=0)
-    return graph.node("Pad", [values, pads])
+    return graph.node("Pad", [image, pads])
 
 
 def _label(graph: Graph, logits: str, source: str) -> str:
     """Add what leads from logits to the label of the input's own size."""
     wide = graph.enlarge(logits, STRIDE)
-    if source == "frame":
+    if source in _BYTES:
         ends = graph.node(
-            "Slice", [graph.node("Shape", ["frame"]), graph.integers(0), graph.integers(2)]
+            "Slice", [graph.node("Shape", [source]), graph.integers(0), graph.integers(2)]
         )
         wide = graph.node("Slice", [wide, graph.integers(0, 0), ends, graph.integers(2, 3)])
     label = graph.node("ArgMax", [wide], axis=1, keepdims=0, select_last_index=0)
@@ -187,7 +201,7 @@ def _source_info(source: str, size: tuple[int, int] | None) -> onnx.ValueInfoPro
         return helper.make_tensor_value_info(
             source, TensorProto.FLOAT, ["N" if size is None else 1, 3, *plane]
         )
-    kind = TensorProto.UINT8 if source == "frame" else TensorProto.FLOAT
+    kind = TensorProto.UINT8 if source in _BYTES else TensorProto.FLOAT
     return helper.make_tensor_value_info(source, kind, [*plane, 3])
 
 

@@ -39,19 +39,21 @@ def channel_block() -> int:
 
 
 @dataclass(frozen=True)
-class Interleaved:
-    """An image of bytes, or values as large, (1, 1, H, 3 W), each pixel's channels side by side.
+class Pixels:
+    """An image of bytes, or values as large: (1, 1, H, 3 W), each pixel's channels side by side, or
+    where `apart` (1, 3, H, W).
 
     `mean`, `factor`: (3,), in the network's order; its input is (value - mean) * factor. `swap`:
     the order of the image is the reverse. `border`: the image has a row and a column of the mean
-    ahead of it, which are the padding of the first convolutions; otherwise the mean is 0.
+    ahead of it, which are the padding of the first convolutions; otherwise that is zeros.
     """
 
     name: str
     mean: npt.NDArray[np.float64]
     factor: npt.NDArray[np.float64]
     swap: bool
-    border: bool
+    border: bool = False
+    apart: bool = False
 
 
 class Graph:
@@ -184,28 +186,28 @@ class Graph:
             features = self.module(module, features)
         return features
 
-    def interleaved_branch(self, branch: nn.Sequential, image: Interleaved, scale: int) -> str:
-        """Add a branch that sees an interleaved image reduced by `scale`."""
+    def pixel_branch(self, branch: nn.Sequential, image: Pixels, scale: int) -> str:
+        """Add a branch that sees an image of bytes reduced by `scale`."""
         first, *rest = branch
         assert isinstance(first, nn.Sequential)
         convolution, activation = first
         assert isinstance(convolution, nn.Conv2d)
         weight, bias = weights(convolution)
-        if scale > 1:
+        stride, padding = pair(convolution.stride), pair(convolution.padding)
+        if scale > 1 and not image.apart:
             reduced = self._reduced(image, scale)
             # The channels that fill the block are nothing to the convolution.
             weight = np.pad(weight, ((0, 0), (0, self._block - weight.shape[1]), (0, 0), (0, 0)))
-            stride, pad = pair(convolution.stride), pair(convolution.padding)
-            features = self.convolution(reduced, weight, bias, stride, pad)
+            features = self.convolution(reduced, weight, bias, stride, padding)
         else:
-            scaled = weight * image.factor[:, None, None]
+            # Within the kernel the mean of scale x scale pixels is not rounded.
+            scaled = weight * image.factor[:, None, None] / scale**2
+            scaled = scaled.repeat(scale, axis=2).repeat(scale, axis=3)
             bias = bias - np.einsum("ocyx,c->o", scaled, image.mean)
-            features = self._on_interleaved(
-                image, scaled, bias, pair(convolution.stride)[0], pair(convolution.padding)[0]
-            )
+            features = self._on_pixels(image, scaled, bias, scale * stride[0], scale * padding[0])
         return self.chain([activation, *rest], features)
 
-    def _reduced(self, image: Interleaved, scale: int) -> str:
+    def _reduced(self, image: Pixels, scale: int) -> str:
         """Add the mean of scale x scale pixels, normalized, filled up to a block of channels."""
         weight: npt.NDArray[np.float64] = np.zeros((self._block, 3, scale, scale))
         weight[range(3), range(3)] = (image.factor / scale**2)[:, None, None]
@@ -213,21 +215,23 @@ class Graph:
         if image.border:
             # Zeros pass over the row and the column ahead.
             weight = np.pad(weight, ((0, 0), (0, 0), (1, 0), (1, 0)))
-        return self._on_interleaved(image, weight, bias, scale, 0)
+        return self._on_pixels(image, weight, bias, scale, 0)
 
-    def _on_interleaved(
+    def _on_pixels(
         self,
-        image: Interleaved,
+        image: Pixels,
         weight: npt.NDArray[np.floating[Any]],
         bias: npt.NDArray[np.floating[Any]],
         stride: int,
         pad: int,
     ) -> str:
         """Add a convolution, weight (O, 3, h, w), on an image whose border is its padding."""
+        if image.swap:
+            weight = weight[:, ::-1]
+        if image.apart:
+            return self.convolution(image.name, weight, bias, (stride, stride), (pad, pad))
         pad = 0 if image.border else pad
         wide = weight.transpose(0, 2, 3, 1)
-        if image.swap:
-            wide = wide[..., ::-1]
         return self.convolution(
             image.name,
             wide.reshape(len(weight), 1, weight.shape[2], -1),

@@ -43,10 +43,11 @@ class Segmenter:
     at a time.
 
     `device`: "auto" (a GPU if there is one), "cpu", "cuda", "cuda:N". `precision`: "auto" (float16
-    on a GPU, float32 on a CPU), "float32", "float16". `network_size`: as in the weight file, or
-    None to follow its header. `outputs`: of "label", "overlay" and "confidence"; the label is
-    always there. `num_threads`: of the CPU, None for all that the process may use. `backend`:
-    "auto" (the fastest measured on the device, of those installed), "torch", "onnxruntime". Raises
+    on a GPU; on a CPU bfloat16 where it computes in that and OpenVINO is installed, else float32),
+    "float32", "float16", "bfloat16". `network_size`: as in the weight file, or None to follow its
+    header. `outputs`: of "label", "overlay" and "confidence"; the label is always there.
+    `num_threads`: of the CPU, None for all that the process may use. `backend`: "auto" (the fastest
+    measured on the device, of those installed), "openvino", "onnxruntime", "torch". Raises
     UserError for a value that isn't possible here.
     """
 
@@ -124,7 +125,7 @@ class Segmenter:
 
     @property
     def backend(self) -> str:
-        """The name of what runs the network, "torch" or "onnxruntime"."""
+        """The name of what runs the network, "openvino", "onnxruntime" or "torch"."""
         return self._runs.name
 
     @property
@@ -135,7 +136,7 @@ class Segmenter:
 
     @property
     def precision(self) -> str:
-        """The precision of the network, "float32" or "float16"."""
+        """The precision of the network, "float32", "float16" or "bfloat16"."""
         return self._runs.precision
 
     @property

@@ -53,11 +53,11 @@ EXAMPLES = """examples:
 
 modes: sequential hands over a frame when the label of the one before is there; pipelined streams
 them; kernel is the network alone, or on a GPU all between the copies; stages gives each stage, on a
-GPU each alone; coarse, on a CPU only, is the folded network of every backend but torch, from a
-float image to logits of 1/8 of the size. Each backend runs in a process of its own, in turn, on
+GPU each alone; coarse, on a CPU only, is the folded network of every backend but torch, from its
+image to logits of 1/8 of the size. Each backend runs in a process of its own, in turn, on
 frames that change every time. On a GPU ours is measured with frames in pinned and in pageable
 memory; with precision auto the peer torch runs in float32, torch-channels-last and torch-compile
-(max-autotune) in float16.
+(max-autotune) in float16. On a CPU ours and openvino then choose, the other peers have float32.
 """
 
 
@@ -75,7 +75,7 @@ def parser() -> argparse.ArgumentParser:
     add("--modes", nargs="+", choices=MODES, help="(default: sequential, stages)")
     add("--sizes", nargs="+", type=parse_size, help="HEIGHTxWIDTH of frames (default: 1024x2048)")
     add("--outputs", nargs="+", choices=OUTPUTS, default=["label"], help="of ours; peers: label")
-    add("--precision", nargs="+", default=["auto"], help="auto, float32, float16")
+    add("--precision", nargs="+", default=["auto"], help="auto, float32, float16, bfloat16")
     add("--network-size", default="frame", help="of ours; peers: frame (default: %(default)s)")
     add("--device", default="auto", help="auto, cpu or cuda (default: auto)")
     add("--threads", type=int, help="of the CPU (default: all that this process may use)")

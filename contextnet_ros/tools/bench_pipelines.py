@@ -7,7 +7,6 @@ the folded network to stride-8 logits instead, and no label.
 
 from __future__ import annotations
 
-import tempfile
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -157,8 +156,9 @@ class TorchPeer(Peer):
         coarse: bool = False,
     ) -> None:
         super().__init__(setting, coarse)
+        _float32_alone(setting)
         torch.set_num_threads(setting.num_threads)
-        self.precision = choose_precision(setting.precision, torch.device("cpu"))
+        self.precision = "float32"
         self._layout = layout
         network = fold_batch_norm(self.network) if coarse else self.network
         # torch's type hints leave this form of `to` out.
@@ -191,7 +191,7 @@ class TorchPeer(Peer):
 
 
 class NumpyPeer(Peer):
-    """What peers have in common that take and give NumPy arrays, on the CPU in float32."""
+    """What peers have in common that take and give NumPy arrays, on the CPU."""
 
     precision = "float32"
 
@@ -199,7 +199,6 @@ class NumpyPeer(Peer):
         super().__init__(setting, coarse)
         if choose_device(setting.device).type != "cpu":
             raise UserError(f"{setting.backend} is compared on the CPU only: choose device cpu")
-        choose_precision(setting.precision, torch.device("cpu"))
         self._mean, self._std = (
             np.asarray(values, np.float32) for values in (self.header.mean, self.header.std)
         )
@@ -232,6 +231,7 @@ class OnnxRuntimePeer(NumpyPeer):
 
     def __init__(self, setting: Setting, coarse: bool = False) -> None:
         super().__init__(setting, coarse)
+        _float32_alone(setting)
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
@@ -246,28 +246,34 @@ class OnnxRuntimePeer(NumpyPeer):
 
 
 class OpenVinoPeer(NumpyPeer):
-    """OpenVINO, compiled for latency."""
+    """OpenVINO, compiled for latency, in the precision that it chooses unless one is asked for."""
 
     def __init__(self, setting: Setting, coarse: bool = False) -> None:
         super().__init__(setting, coarse)
-        import openvino
+        from contextnet_ros.inference.openvino_backend import PRECISIONS, openvino
 
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / "network.onnx"
-            path.write_bytes(self.model())
-            self._compiled = openvino.Core().compile_model(
-                str(path),
-                "CPU",
-                {
-                    "PERFORMANCE_HINT": "LATENCY",
-                    "INFERENCE_NUM_THREADS": setting.num_threads,
-                    "INFERENCE_PRECISION_HINT": "f32",
-                },
-            )
+        options: dict[str, Any] = {
+            "PERFORMANCE_HINT": "LATENCY",
+            "INFERENCE_NUM_THREADS": setting.num_threads,
+        }
+        asked = choose_precision(setting.precision, torch.device("cpu"))
+        if asked != "auto":
+            options["INFERENCE_PRECISION_HINT"] = PRECISIONS[asked]
+        core = openvino.Core()
+        self._compiled = core.compile_model(core.read_model(self.model()), "CPU", options)
+        chosen = self._compiled.get_property("INFERENCE_PRECISION_HINT")
+        self.precision = next(name for name, kind in PRECISIONS.items() if kind == chosen)
         self.runs = f"openvino {openvino.__version__.split('-')[0]}"
 
     def run(self, images: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         return np.asarray(self._compiled(images)[0], np.float32)
+
+
+def _float32_alone(setting: Setting) -> None:
+    if choose_precision(setting.precision, torch.device("cpu")) == "bfloat16":
+        raise UserError(
+            f"{setting.backend} is compared in float32 on a CPU: choose precision auto or float32"
+        )
 
 
 def _in_order(frame: Frame, header: WeightHeader) -> Frame:

@@ -81,6 +81,11 @@ def parser() -> argparse.ArgumentParser:
         "--submission", type=Path, metavar="FOLDER", help="write Cityscapes label ids, no scores"
     )
     result.add_argument("--device", default="auto", help="auto, cpu or cuda (default: auto)")
+    result.add_argument(
+        "--precision",
+        default="float32",
+        help="auto, as the node has it, float32, float16 or bfloat16",
+    )
     result.add_argument("--json", type=Path, help="write the scores to this file")
     return result
 
@@ -92,7 +97,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def _evaluate(options: argparse.Namespace) -> int:
     segmenter = Segmenter.load(
-        options.model, device=options.device, network_size=options.network_size
+        options.model, options.device, options.precision, options.network_size
     )
     if segmenter.note:
         print(segmenter.note, file=sys.stderr)

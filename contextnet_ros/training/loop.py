@@ -271,9 +271,10 @@ class Training:
         )
 
     def _validate(self, means: Means) -> None:
-        """Score the averaged weights as a user runs them, keep them if they are the best."""
+        """Score the averaged weights, at the size at which a user runs them, and keep them if they
+        are the best."""
         network = self.average.module.network
-        segmenter = Segmenter(network, self.header, device=str(self.device))
+        segmenter = Segmenter(network, self.header, str(self.device), "float32")
         scores = [
             {"network_size": str(self.network_size), **evaluate(segmenter, source)}
             for source in self.validation

@@ -47,15 +47,15 @@ def _make_frame():
     return make_frame
 
 
-@pytest.fixture(scope="module", params=["torch", "onnxruntime"])
+@pytest.fixture(scope="module", params=["torch", "onnxruntime", "openvino"])
 def backend(request):
-    if request.param == "onnxruntime":
+    if request.param != "torch":
         pytest.importorskip("onnx")
-        pytest.importorskip("onnxruntime")
+        pytest.importorskip(request.param)
     return request.param
 
 
 @pytest.fixture(scope="module")
 def segmenter(network, header, backend):
-    """A Segmenter on the CPU with either backend."""
-    return Segmenter(network, header, device="cpu", backend=backend)
+    """A Segmenter on the CPU with each backend."""
+    return Segmenter(network, header, "cpu", "float32", backend=backend)

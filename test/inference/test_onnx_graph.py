@@ -38,7 +38,7 @@ def normalized(frame, header):
 
 
 def value_of(source, frame, header):
-    if source == "frame":
+    if source in ("frame", "pixels"):
         return frame
     if source == "bordered":
         return Bordered(*frame.shape[:2], header)(frame)
@@ -48,11 +48,11 @@ def value_of(source, frame, header):
 def size_of(source, frame, fixed):
     if not fixed:
         return None
-    return frame.shape[:2] if source == "frame" else padded_size(*frame.shape[:2], 32)
+    return frame.shape[:2] if source in ("frame", "pixels") else padded_size(*frame.shape[:2], 32)
 
 
 @pytest.mark.parametrize("fixed", [True, False], ids=["fixed", "any size"])
-@pytest.mark.parametrize("source", ["images", "bordered", "frame"])
+@pytest.mark.parametrize("source", ["images", "frame", "bordered", "pixels"])
 @pytest.mark.parametrize("size", SIZES)
 def test_logits_are_those_of_pytorch(network, header, make_frame, size, source, fixed):
     frame = make_frame(*size)
@@ -65,7 +65,7 @@ def test_logits_are_those_of_pytorch(network, header, make_frame, size, source, 
 
 
 @pytest.mark.parametrize("fixed", [True, False], ids=["fixed", "any size"])
-@pytest.mark.parametrize("source", ["images", "bordered", "frame"])
+@pytest.mark.parametrize("source", ["images", "frame", "bordered", "pixels"])
 @pytest.mark.parametrize("size", SIZES)
 def test_labels_are_the_argmax_of_pytorchs_full_size_logits(
     network, header, make_frame, size, source, fixed
@@ -75,7 +75,7 @@ def test_labels_are_the_argmax_of_pytorchs_full_size_logits(
     label = run(model, value_of(source, frame, header))
     with torch.inference_mode():
         logits = network(normalized(frame, header))[0]
-    if source == "frame":
+    if source in ("frame", "pixels"):
         logits = logits[:, : size[0], : size[1]]
     assert label.dtype == np.uint8
     assert label.shape == ((1,) if source == "images" else ()) + tuple(logits.shape[1:])
@@ -85,7 +85,7 @@ def test_labels_are_the_argmax_of_pytorchs_full_size_logits(
     assert clear.mean() > 0.98
 
 
-@pytest.mark.parametrize("source", ["images", "frame", "bordered"])
+@pytest.mark.parametrize("source", ["images", "frame", "bordered", "pixels"])
 @pytest.mark.parametrize("variant", sorted(set(VARIANTS) - {"cn14"}))
 def test_every_variant_gives_the_logits_of_pytorch(header, make_frame, variant, source):
     torch.manual_seed(0)
@@ -143,7 +143,7 @@ def test_several_images_go_through_at_once(network, header):
     np.testing.assert_allclose(ours, expected, rtol=0, atol=1e-5 * np.abs(expected).max())
 
 
-@pytest.mark.parametrize("source", ["frame", "bordered"])
+@pytest.mark.parametrize("source", ["frame", "bordered", "pixels"])
 def test_channel_order_and_normalization_are_those_of_the_header(
     network, header, make_frame, source
 ):
@@ -155,7 +155,23 @@ def test_channel_order_and_normalization_are_those_of_the_header(
     np.testing.assert_allclose(ours, expected, rtol=0, atol=1e-5 * np.abs(expected).max())
 
 
-@pytest.mark.parametrize("source", ["images", "bordered", "frame"])
+@pytest.mark.parametrize("variant", sorted(VARIANTS))
+def test_a_graph_for_bfloat16_takes_bytes_less_whole_numbers(header, make_frame, variant):
+    torch.manual_seed(0)
+    # Padding is the mean rounded to a byte: of a whole mean the logits are PyTorch's.
+    other = replace(header, variant=variant, mean=(110 / 255, 123 / 255, 96 / 255))
+    network = ContextNet(11, variant, width=0.5).eval()
+    torch.nn.init.normal_(network.classifier.weight, std=0.3)
+    frame = make_frame(75, 101)
+    for mean, share in ((other.mean, 1e-5), ((0.42, 0.485, 0.375), 1e-2)):
+        other = replace(other, mean=mean)
+        with torch.inference_mode():
+            expected = network.coarse_logits(normalized(frame, other)).numpy()
+        ours = run(build_graph(network, other, source="pixels", bfloat16=True), frame)
+        np.testing.assert_allclose(ours, expected, rtol=0, atol=share * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("source", ["images", "frame", "bordered", "pixels"])
 def test_the_declared_shapes_are_those_of_the_results(network, header, source):
     frame = np.zeros((64, 96, 3), np.uint8)
     for target in ("logits", "full_logits", "label"):

@@ -100,7 +100,7 @@ def test_models_load_by_name_and_by_path(network, header, make_frame, tmp_path, 
 
 def test_describe_is_one_line_with_all_that_runs(network, header):
     segmenter = Segmenter(
-        network, header, device="cpu", network_size="scale 0.5", num_threads=1, name="mine"
+        network, header, "cpu", "float32", "scale 0.5", num_threads=1, name="mine"
     )
     line = segmenter.describe()
     assert "\n" not in line

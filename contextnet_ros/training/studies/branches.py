@@ -79,7 +79,7 @@ def look(weights: Path, frames: LabelledFrames, picture: Path, device: str) -> R
     parts = {
         "context": _without(network, header, "detail", device),
         "detail": _without(network, header, "context", device),
-        "both": Segmenter(network, header, device=device),
+        "both": Segmenter(network, header, device, "float32"),
     }
     columns = []
     for index in np.linspace(0, len(frames) - 1, _PICTURES + 2).round().astype(int)[1:-1]:
@@ -94,7 +94,7 @@ def look(weights: Path, frames: LabelledFrames, picture: Path, device: str) -> R
 def _without(network: ContextNet, header: WeightHeader, branch: str, device: str) -> Segmenter:
     rest = copy.deepcopy(network)
     zero_branch(rest, branch)
-    return Segmenter(rest, header, device=device)
+    return Segmenter(rest, header, device, "float32")
 
 
 def _titled(columns: list[list[Pixels]]) -> Pixels:
