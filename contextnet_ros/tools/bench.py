@@ -141,7 +141,9 @@ def _bench(options: argparse.Namespace) -> int:
     result = {
         "command": PROG,
         **header(options, str(device), threads),
-        "ceilings": ceilings(device, threads),
+        "ceilings": ceilings(
+            device, threads, bfloat16=any(row["precision"] == "bfloat16" for row in rows)
+        ),
         "rows": rows,
         "unavailable": unavailable,
     }

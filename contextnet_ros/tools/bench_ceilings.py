@@ -69,10 +69,10 @@ def _sum(
     return sum(counted) * (padded[0] // multiple) * (padded[1] // multiple)
 
 
-def ceilings(device: torch.device, num_threads: int) -> dict[str, float]:
+def ceilings(device: torch.device, num_threads: int, *, bfloat16: bool = False) -> dict[str, float]:
     """Return what was measured here: multiply-adds a second of a matrix product, in float32 on a
-    CPU (the faster of torch's and ONNX Runtime's) and in float16 on a GPU, and bytes a second read
-    and written by a copy."""
+    CPU (the faster of torch's and ONNX Runtime's) and in float16 on a GPU, with `bfloat16` on a CPU
+    those in that too, and bytes a second read and written by a copy."""
     kind = device.type
     sizes = _MATRIX[kind], _COPIED_BYTES[kind]
     if kind == "cuda":
@@ -82,6 +82,9 @@ def ceilings(device: torch.device, num_threads: int) -> dict[str, float]:
     torch.set_num_threads(num_threads)
     try:
         measured = measure_ceilings(device, _DTYPES[kind], *sizes)
+        if bfloat16:
+            half = measure_ceilings(device, torch.bfloat16, *sizes)
+            measured["bfloat16_multiply_adds_per_s"] = half["multiply_adds_per_s"]
     finally:
         torch.set_num_threads(before)
     # On some processors the library that torch multiplies with is the slower one.

@@ -155,26 +155,32 @@ def roofline(result: dict[str, Any]) -> str:
         return ""
     # On a GPU peers have no stage of the network alone, and the ceilings are of half precision.
     precision = "float16" if result["device_type"] == "cuda" else "float32"
+    products = {precision: most["multiply_adds_per_s"]}
+    if "bfloat16_multiply_adds_per_s" in most:
+        products["bfloat16"] = most["bfloat16_multiply_adds_per_s"]
     staged = [row for row in result["rows"] if row["mode"] == "stages"]
-    rows = [row for row in staged if "network" in row["stage_ms"] and row["precision"] == precision]
+    rows = [row for row in staged if "network" in row["stage_ms"] and row["precision"] in products]
     if not rows:
         return ""
+    of_products = (
+        f"{rate / 1e9:.0f} GMAC/s (a {name} matrix product)" for name, rate in products.items()
+    )
     lines = [
-        f"Measured ceilings: {most['multiply_adds_per_s'] / 1e9:.0f} GMAC/s (a {precision} matrix "
-        f"product), {most['copied_bytes_per_s'] / 1e9:.1f} GB/s read and written (a copy).",
+        f"Measured ceilings: {', '.join(of_products)}, "
+        f"{most['copied_bytes_per_s'] / 1e9:.1f} GB/s read and written (a copy).",
         "",
-        "| backend | size | network, ms | at the ceilings, ms | limit | share "
+        "| backend | size | precision | network, ms | at the ceilings, ms | limit | share "
         "| pre- and postprocessing, of the network |",
-        "|---|---|---|---|---|---|---|",
+        "|---|---|---|---|---|---|---|---|",
     ]
     for row in rows:
         digits = _digits(row)
         took = row["stage_ms"]["network"]
-        least = {"multiply-adds": 1e3 * row["multiply_adds"] / most["multiply_adds_per_s"]}
+        least = {"multiply-adds": 1e3 * row["multiply_adds"] / products[row["precision"]]}
         amounts = {"multiply-adds": f"{row['multiply_adds'] / 1e9:.2f} GMAC"}
         # Records of before don't have them.
         if "moved_bytes" in row:
-            moved = row["moved_bytes"] / (2 if precision == "float16" else 1)
+            moved = row["moved_bytes"] / (1 if row["precision"] == "float32" else 2)
             least["bytes"] = 1e3 * moved / most["copied_bytes_per_s"]
             amounts["bytes"] = f"{moved / 1e9:.2f} GB"
         limit = max(least, key=least.__getitem__)
@@ -182,7 +188,8 @@ def roofline(result: dict[str, Any]) -> str:
         around = stages.get("kernels", sum(stages.values())) - took
         both = (f"{name} {ms:.{digits}f} ({amounts[name]})" for name, ms in least.items())
         lines.append(
-            f"| {row['backend']} | {row['height']}x{row['width']} | {took:.{digits}f} "
+            f"| {row['backend']} | {row['height']}x{row['width']} | {row['precision']} "
+            f"| {took:.{digits}f} "
             f"| {', '.join(both)} | {limit} | {100 * least[limit] / took:.0f} % "
             f"| {100 * around / took:.1f} % |"
         )

@@ -51,7 +51,8 @@ def _make_frame():
 def backend(request):
     if request.param != "torch":
         pytest.importorskip("onnx")
-        pytest.importorskip(request.param)
+        kind = "onnx" if request.param == "onnxruntime" else "openvino"
+        pytest.importorskip(f"contextnet_ros.inference.{kind}_backend")
     return request.param
 
 

@@ -17,11 +17,8 @@ from contextnet_ros.network import ContextNet
 from contextnet_ros.training.evaluation import evaluate
 from contextnet_ros.training.sources import open_data
 
-pytest.importorskip("onnx")
-pytest.importorskip("openvino")
-
-from contextnet_ros.inference import openvino_backend
-from contextnet_ros.inference.openvino_backend import OpenVinoBackend
+# Which imports openvino, quietly.
+openvino_backend = pytest.importorskip("contextnet_ros.inference.openvino_backend")
 
 CPU = torch.device("cpu")
 
@@ -126,7 +123,7 @@ def test_it_is_compiled_for_each_size_and_gets_the_thread_count(
 def test_logits_are_kept_while_the_next_frame_runs_and_a_frame_may_be_read_only(
     network, header, make_frame
 ):
-    one = OpenVinoBackend(network, header, "float32", 1)
+    one = openvino_backend.OpenVinoBackend(network, header, "float32", 1)
     first, second = make_frame(64, 96, seed=1), make_frame(64, 96, seed=2)
     first.flags.writeable = False
     logits = one.coarse_logits(one.prepare(first))

@@ -227,7 +227,7 @@ def test_the_start_lines_say_what_was_loaded_where_and_what_it_listens_to(node, 
     said = [line.split("[segmenter]: ")[1] for line in node.lines if "[segmenter]: " in line]
     assert said[0].startswith(f"loaded {weights}: cn14, 11 classes (camvid)")
     assert "not stated" in said[0]
-    assert said[1].startswith("runs on cpu in float32")
+    assert said[1].startswith(f"runs on cpu in {Segmenter.load(weights, 'cpu').precision}")
     assert "warmed up with 160 x 96 pixels" in said[1]
     # Behind what is missing for a faster backend, where something is.
     assert any(line.startswith("listens to /image") for line in said[2:4])

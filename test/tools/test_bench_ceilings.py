@@ -63,9 +63,20 @@ def test_the_roofline_is_operations_and_bytes_over_their_ceilings_and_the_larger
     text = roofline(result(row(preprocess=3.0, network=100.0, postprocess=4.5)))
     assert "100 GMAC/s (a float32 matrix product), 40.0 GB/s" in text
     both = "multiply-adds 50.0 (5.00 GMAC), bytes 25.0 (1.00 GB)"
-    assert f"| ours | 70x100 | 100.0 | {both} | multiply-adds | 50 % | 7.5 % |" in text
+    assert f"| ours | 70x100 | float32 | 100.0 | {both} | multiply-adds | 50 % | 7.5 % |" in text
     text = roofline(result(row(network=100.0), copied=12.5e9))
     assert "bytes 80.0 (1.00 GB) | bytes | 80 % | 0.0 % |" in text
+
+
+def test_the_roofline_of_bfloat16_is_that_of_its_product_and_of_half_the_bytes():
+    rows = row(precision="bfloat16", network=50.0), row("torch", network=100.0)
+    without = result(*rows)
+    both = {**without["ceilings"], "bfloat16_multiply_adds_per_s": 200e9}
+    *_, ours, peer = roofline({**without, "ceilings": both}).splitlines()
+    floors = "multiply-adds 25.0 (5.00 GMAC), bytes 12.5 (0.50 GB)"
+    assert ours == f"| ours | 70x100 | bfloat16 | 50.0 | {floors} | multiply-adds | 50 % | 0.0 % |"
+    assert "| torch | 70x100 | float32 | 100.0 | multiply-adds 50.0 (5.00 GMAC)" in peer
+    assert "bfloat16" not in roofline(without)
 
 
 def test_a_roofline_without_rows_or_ceilings_is_an_empty_text():
@@ -80,7 +91,7 @@ def test_on_a_gpu_the_roofline_is_of_networks_timed_alone_in_half_precision():
     most = {"operations": 1e14, "copied": 2e12}
     *_, only = roofline(result(peer, full, half, device_type="cuda", **most)).splitlines()
     both = "multiply-adds 0.050 (5.00 GMAC), bytes 0.250 (0.50 GB)"
-    assert only == f"| ours | 70x100 | 0.500 | {both} | bytes | 50 % | 40.0 % |"
+    assert only == f"| ours | 70x100 | float16 | 0.500 | {both} | bytes | 50 % | 40.0 % |"
     assert roofline(result(peer, full, device_type="cuda", **most)) == ""
 
 
@@ -90,6 +101,9 @@ def test_ceilings_leave_the_thread_count_alone(monkeypatch):
     threads = torch.get_num_threads()
     found = bench_ceilings.ceilings(torch.device("cpu"), threads + 1)
     assert all(value > 0 for value in found.values())
+    assert "bfloat16_multiply_adds_per_s" not in found
+    found = bench_ceilings.ceilings(torch.device("cpu"), threads + 1, bfloat16=True)
+    assert found["bfloat16_multiply_adds_per_s"] > 0
     assert torch.get_num_threads() == threads
 
 

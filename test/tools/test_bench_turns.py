@@ -55,7 +55,7 @@ class Mortal:
 @pytest.fixture
 def run(weights, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(bench, "ceilings", lambda *_: None)
+    monkeypatch.setattr(bench, "ceilings", lambda *_, **__: None)
 
     def start(dies, when):
         worker = type("Worker", (Mortal,), {"dies": dies, "when": when})
