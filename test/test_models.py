@@ -22,7 +22,7 @@ RECORDED = Path(__file__).parent / "data" / "default_scene_900100.png"
 
 def frame_and_label() -> tuple[np.ndarray, np.ndarray]:
     image = render_frame(900_100, 3, 512, 1024).image_bgr
-    return image, Segmenter.load("default", device="cpu")(image).label
+    return image, Segmenter.load("default", "cpu", "float32")(image).label
 
 
 def test_the_default_weights_give_the_recorded_label() -> None:

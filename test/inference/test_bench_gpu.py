@@ -262,7 +262,7 @@ def test_rows_of_a_gpu_name_their_memory_and_their_overlap(weights, tmp_path, mo
     header = {"provenance": {"device": "a GPU"}, "device_type": "cuda"}
     monkeypatch.setattr(bench, "header", lambda *_: header)
     ceilings = {"multiply_adds_per_s": 1e15, "copied_bytes_per_s": 1e12}
-    monkeypatch.setattr(bench, "ceilings", lambda device, _: {str(device): ceilings})
+    monkeypatch.setattr(bench, "ceilings", lambda device, *_, **__: {str(device): ceilings})
     path = tmp_path / "bench.json"
     arguments = ["--model", str(weights), "--sizes", "64x96", "--frames", "1", "--turn", "2"]
     arguments += ["--modes", *MODES, "--backends", "ours", "torch"]

@@ -161,7 +161,7 @@ def test_label_maps_of_the_test_images_are_written_for_the_server(
     printed = capsys.readouterr().out
     assert f"% | {category:.1f} % | here, " in printed
     assert f"--model {model}" in printed
-    segmenter = Segmenter.load(model, device="cpu")
+    segmenter = Segmenter.load(model, "cpu", "float32")
     names = [f"bonn_00000{index}_000019" for index in (0, 1)]
     assert sorted(path.stem for path in (out / "submission").iterdir()) == names
     ids = np.array([*CITYSCAPES_LABEL_IDS], np.uint8)
@@ -212,7 +212,7 @@ def test_figure_2_shows_either_branch_zeroed(paper: Path, data: Path) -> None:
     assert picture.shape == (5 * (24 + 48), 3 * (64 + 4), 3)
     last = picture[-48:, 2:66]
     image, _ = CamVid(data, "val")[0]
-    segmenter = Segmenter.load(paper / "cn14-160" / "best.safetensors", device="cpu")
+    segmenter = Segmenter.load(paper / "cn14-160" / "best.safetensors", "cpu", "float32")
     expected = segmenter.header.table.colorize(segmenter(image).label)
     assert (last == expected).all()
 

@@ -38,7 +38,7 @@ def image() -> np.ndarray:
 
 def test_one_view_is_what_a_segmenter_gives(network: ContextNet, image: np.ndarray) -> None:
     view = AveragedViews(network, HEADER, NetworkSize())(image)
-    label = Segmenter(network, HEADER, device="cpu", num_threads=1)(image).label
+    label = Segmenter(network, HEADER, "cpu", "float32", num_threads=1)(image).label
     assert len(np.unique(label)) > 2
     assert (view == label).mean() > 0.999
 
