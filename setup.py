@@ -30,8 +30,8 @@ setup(
     ext_modules=[
         Extension(
             # No package: what lies there is no module of Python's, and nobody should import it.
-            f"{PACKAGE}.inference.compiled.upsample_argmax",
-            [f"{PACKAGE}/inference/compiled/upsample_argmax.c"],
+            f"{PACKAGE}.inference.compiled.upsample",
+            [f"{PACKAGE}/inference/compiled/upsample.c"],
             extra_compile_args=["-O3", "-ffp-contract=off"],
             py_limited_api=True,
             optional=True,

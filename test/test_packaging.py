@@ -35,7 +35,7 @@ PROBE = """
 import json, contextnet_ros
 from contextnet_ros.files import resource_dir
 from contextnet_ros.inference import list_models
-from contextnet_ros.inference.compiled_argmax import COMPILED
+from contextnet_ros.inference.compiled_upsample import COMPILED
 print(json.dumps({
     "module": contextnet_ros.__file__,
     "config": str(resource_dir("config")),

@@ -14,7 +14,7 @@ import numpy.typing as npt
 import torch
 
 from contextnet_ros.files import UserError
-from contextnet_ros.inference import compiled_argmax
+from contextnet_ros.inference import compiled_upsample
 from contextnet_ros.inference.backend import (
     Backend,
     check_backend,
@@ -142,7 +142,7 @@ class Segmenter:
     @property
     def note(self) -> str:
         """What is missing for more speed, in one line; empty where nothing is."""
-        missing = self._runs.note, "" if self._gpu else compiled_argmax.NOTE
+        missing = self._runs.note, "" if self._gpu else compiled_upsample.NOTE
         return "; ".join(note for note in missing if note)
 
     @property

@@ -8,6 +8,9 @@ multiplications. Logits too far apart for float32's exponentials are computed de
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
+
 import numpy as np
 import torch
 
@@ -26,8 +29,12 @@ _BAND = 64
 _LARGEST = 80.0
 
 
+Series = Callable[[FloatArray], LabelArray]
+"""From logits less the largest of their place, float32 (C, h, w), to confidence, uint8 (H, W)."""
+
+
 def upsample_confidence(
-    logits: FloatArray, rows: Axis, columns: Axis, team: Team = ALONE
+    logits: FloatArray, rows: Axis, columns: Axis, series: Series
 ) -> LabelArray:
     """Return round(255 * largest softmax of the interpolated logits), uint8 (H, W), a new array.
 
@@ -38,17 +45,30 @@ def upsample_confidence(
     furthest = max(1, rows.spacing, columns.spacing, 2 * rows.spacing * columns.spacing)
     if -lag.min() * furthest > _LARGEST:
         return confidence(interpolate(torch.from_numpy(logits), rows, columns)).numpy()
-    slots = rows.cell_weight.shape[1], columns.cell_weight.shape[1]
-    canvas = np.empty((len(rows.cell_low), slots[0], len(columns.cell_low), slots[1]), np.uint8)
+    return series(lag)
 
-    def work(part: slice) -> None:
-        for start in range(part.start, part.stop, _BAND):
-            band = slice(start, min(start + _BAND, part.stop))
-            _fill(canvas[band], lag, rows, columns, band)
 
-    team.share_out(len(canvas), work)
-    flat = canvas.reshape(len(rows.cell_low) * slots[0], -1)
-    return np.ascontiguousarray(flat[rows.pixels()][:, columns.pixels()])
+@dataclass(frozen=True)
+class NumpySeries:
+    """A `Series` for frames of one size."""
+
+    rows: Axis
+    columns: Axis
+    team: Team = ALONE
+
+    def __call__(self, lag: FloatArray) -> LabelArray:
+        rows, columns = self.rows, self.columns
+        slots = rows.cell_weight.shape[1], columns.cell_weight.shape[1]
+        canvas = np.empty((len(rows.cell_low), slots[0], len(columns.cell_low), slots[1]), np.uint8)
+
+        def work(part: slice) -> None:
+            for start in range(part.start, part.stop, _BAND):
+                band = slice(start, min(start + _BAND, part.stop))
+                _fill(canvas[band], lag, rows, columns, band)
+
+        self.team.share_out(len(canvas), work)
+        flat = canvas.reshape(len(rows.cell_low) * slots[0], -1)
+        return np.ascontiguousarray(flat[rows.pixels()][:, columns.pixels()])
 
 
 def _fill(canvas: LabelArray, lag: FloatArray, rows: Axis, columns: Axis, band: slice) -> None:

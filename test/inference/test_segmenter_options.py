@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from contextnet_ros.files import UserError
-from contextnet_ros.inference import Segmenter, compiled_argmax, list_models, postprocess
+from contextnet_ros.inference import Segmenter, compiled_upsample, list_models, postprocess
 from contextnet_ros.network import WeightFileError, save_weights
 
 
@@ -19,7 +19,7 @@ def test_without_a_compiler_numpy_makes_the_same_labels_and_a_note_says_so(
     frame = make_frame(90, 120)
     label = Segmenter(network, header, device="cpu")(frame).label
     monkeypatch.setattr(postprocess, "COMPILED", False)
-    monkeypatch.setattr(compiled_argmax, "NOTE", "no compiler")
+    monkeypatch.setattr(compiled_upsample, "NOTE", "no compiler")
     segmenter = Segmenter(network, header, device="cpu")
     np.testing.assert_array_equal(segmenter(frame).label, label)
     assert segmenter.note.endswith("no compiler")

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 import torch
 
-from contextnet_ros.inference import compiled_argmax
-from contextnet_ros.inference.compiled_argmax import COMPILED, CompiledArgmax
+from contextnet_ros.inference import compiled_upsample
+from contextnet_ros.inference.compiled_upsample import COMPILED, CompiledUpsample
 from contextnet_ros.inference.team import Team
 from contextnet_ros.inference.upsample import Axis, interpolate
 from contextnet_ros.inference.upsample_argmax import (
@@ -65,12 +65,12 @@ def smooth_logits(network, classes, seed):
 
 
 needs_compiled = pytest.mark.skipif(
-    not COMPILED, reason="upsample_argmax.c was not compiled as the package was installed"
+    not COMPILED, reason="upsample.c was not compiled as the package was installed"
 )
 
 
 def compiled(logits, rows, columns):
-    return CompiledArgmax(rows, columns)(logits)
+    return CompiledUpsample(rows, columns).argmax(logits)
 
 
 @pytest.fixture(params=["numpy", pytest.param("compiled", marks=needs_compiled)])
@@ -145,9 +145,9 @@ def test_threads_share_out_the_rows_of_a_large_frame():
         def share_out(self, rows, work, pixels=None):
             super().share_out(rows, lambda part: (parts.append(part), work(part)), pixels)
 
-    label = CompiledArgmax(rows, columns, Watched(3))(logits)
+    label = CompiledUpsample(rows, columns, Watched(3)).argmax(logits)
     assert len(parts) == 3
-    np.testing.assert_array_equal(label, CompiledArgmax(rows, columns)(logits))
+    np.testing.assert_array_equal(label, CompiledUpsample(rows, columns).argmax(logits))
 
 
 @needs_compiled
@@ -160,11 +160,11 @@ def test_what_is_no_number_gives_a_class_all_the_same(value):
 
 
 def test_a_library_of_another_machine_or_none_means_numpy(tmp_path, monkeypatch):
-    monkeypatch.setattr(compiled_argmax, "__file__", str(tmp_path / "module.py"))
-    assert compiled_argmax._load() is None
+    monkeypatch.setattr(compiled_upsample, "__file__", str(tmp_path / "module.py"))
+    assert compiled_upsample._load() is None
     (tmp_path / "compiled").mkdir()
-    (tmp_path / "compiled" / "upsample_argmax.abi3.so").write_bytes(b"not of this machine")
-    assert compiled_argmax._load() is None
+    (tmp_path / "compiled" / "upsample.abi3.so").write_bytes(b"not of this machine")
+    assert compiled_upsample._load() is None
 
 
 def test_one_winner_everywhere_needs_no_evaluation(monkeypatch):

@@ -3,9 +3,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from contextnet_ros.inference.team import Team
+from contextnet_ros.inference.compiled_upsample import COMPILED, CompiledUpsample
+from contextnet_ros.inference.team import ALONE, Team
 from contextnet_ros.inference.upsample import Axis
-from contextnet_ros.inference.upsample_confidence import upsample_confidence
+from contextnet_ros.inference.upsample_confidence import NumpySeries, upsample_confidence
 
 SIZES = [
     ((64, 96), (64, 96)),  # whole cells
@@ -24,6 +25,30 @@ def axes(frame, network):
         Axis.between(pixels, seen, -(-seen // 32) * 4)
         for pixels, seen in zip(frame, network, strict=True)
     ]
+
+
+@pytest.fixture(
+    params=[
+        "numpy",
+        pytest.param(
+            "compiled",
+            marks=pytest.mark.skipif(
+                not COMPILED, reason="upsample.c was not compiled as the package was installed"
+            ),
+        ),
+    ]
+)
+def confidence(request):
+    """From logits, both axes and perhaps a team to confidence."""
+
+    def by_numpy(logits, rows, columns, team=ALONE):
+        return upsample_confidence(logits, rows, columns, NumpySeries(rows, columns, team))
+
+    def by_compiled(logits, rows, columns, team=ALONE):
+        series = CompiledUpsample(rows, columns, team).confidence
+        return upsample_confidence(logits, rows, columns, series)
+
+    return {"numpy": by_numpy, "compiled": by_compiled}[request.param]
 
 
 def random_logits(network, classes, spread):
@@ -47,9 +72,9 @@ def exact_confidence(logits, frame, network):
 
 @pytest.mark.parametrize("classes", [2, 11, 19])
 @pytest.mark.parametrize(("frame", "network"), SIZES)
-def test_confidence_is_the_largest_softmax_in_255ths(frame, network, classes):
+def test_confidence_is_the_largest_softmax_in_255ths(frame, network, classes, confidence):
     logits = random_logits(network, classes, spread=4)
-    ours = upsample_confidence(logits, *axes(frame, network))
+    ours = confidence(logits, *axes(frame, network))
     assert ours.dtype == np.uint8
     assert ours.shape == frame
     assert ours.flags.c_contiguous
@@ -60,24 +85,36 @@ def test_confidence_is_the_largest_softmax_in_255ths(frame, network, classes):
 @pytest.mark.parametrize("spread", [10, 30, 3000])
 @pytest.mark.parametrize(("frame", "network"), [SIZES[0], SIZES[5], SIZES[7]])
 @pytest.mark.filterwarnings("error")
-def test_logits_far_apart_are_no_less_exact(frame, network, spread):
+def test_logits_far_apart_are_no_less_exact(frame, network, spread, confidence):
     logits = random_logits(network, 5, spread)
-    ours = upsample_confidence(logits, *axes(frame, network))
+    ours = confidence(logits, *axes(frame, network))
     exact = exact_confidence(logits, frame, network)
     # The interpolated logits themselves are known to some 1e-7 of the spread.
     assert np.abs(ours - exact).max() <= 0.5 + 1e-4 * spread
 
 
-def test_all_classes_alike_have_one_share_each():
+def test_all_classes_alike_have_one_share_each(confidence):
     logits = np.full((5, 8, 8), 3, np.float32)
-    assert (upsample_confidence(logits, *axes((64, 64), (64, 64))) == 51).all()
+    assert (confidence(logits, *axes((64, 64), (64, 64))) == 51).all()
 
 
 @pytest.mark.parametrize("threads", [2, 3, 16])
-def test_threads_change_nothing(threads):
+def test_threads_change_nothing(threads, confidence):
     logits = random_logits((75, 101), 11, spread=4)
     alone, shared = (
-        upsample_confidence(logits, *axes((75, 101), (75, 101)), Team(number))
-        for number in (1, threads)
+        confidence(logits, *axes((75, 101), (75, 101)), Team(number)) for number in (1, threads)
     )
     np.testing.assert_array_equal(alone, shared)
+
+
+@pytest.mark.parametrize("ahead", [8.4, 8.6, 12.0])
+def test_cells_between_certain_corners_are_certain_and_others_are_not(ahead, confidence):
+    logits = random_logits((64, 96), 11, spread=0.01)
+    logits[3, :, :6] += ahead
+    logits[4, :, 6:] += ahead
+    ours = confidence(logits, *axes((64, 96), (64, 96)))
+    exact = exact_confidence(logits, (64, 96), (64, 96))
+    assert np.abs(ours - exact).max() <= 0.5 + 2e-3
+    # One of eleven has 254.5 / 255 where it is 8.53 ahead of the others.
+    assert (ours.max() == 255) == (ahead > 8.53)
+    assert ours[:, 44:52].min() < 250

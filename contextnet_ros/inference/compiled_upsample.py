@@ -1,10 +1,11 @@
-"""compiled/upsample_argmax.c, where a C compiler was there when the package was installed."""
+"""compiled/upsample.c, where a C compiler was there when the package was installed."""
 
 from __future__ import annotations
 
 import ctypes
 from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -12,14 +13,14 @@ import numpy.typing as npt
 from contextnet_ros.inference.team import ALONE, Team
 from contextnet_ros.inference.upsample import Axis, FloatArray, LabelArray
 
-# Of upsample_argmax.c, which reads that many weights at a time.
+# Of upsample.c, which reads that many weights at a time.
 _BLOCK = 8
 
 
 def _load() -> ctypes.CDLL | None:
     folder = Path(__file__).parent / "compiled"
     for suffix in EXTENSION_SUFFIXES:
-        path = folder / f"upsample_argmax{suffix}"
+        path = folder / f"upsample{suffix}"
         if path.exists():
             try:
                 return ctypes.CDLL(str(path))
@@ -38,8 +39,8 @@ NOTE = (
 )
 
 
-class CompiledArgmax:
-    """As `upsample_argmax`, for frames of one size.
+class CompiledUpsample:
+    """As `upsample_argmax` and `upsample_confidence`'s `NumpySeries`, for frames of one size.
 
     Where nothing is `COMPILED`, there is none: RuntimeError.
     """
@@ -47,30 +48,45 @@ class CompiledArgmax:
     def __init__(self, rows: Axis, columns: Axis, team: Team = ALONE) -> None:
         if _LIBRARY is None:
             raise RuntimeError(NOTE)
-        self._function = _LIBRARY.upsample_argmax
+        self._library = _LIBRARY
         self._rows, self._columns = _CAxis(rows), _CAxis(columns)
+        self._spacing = rows.spacing
         self._shape = len(rows.weight), len(columns.weight)
         self._team = team
 
-    def __call__(self, logits: FloatArray) -> LabelArray:
+    def argmax(self, logits: FloatArray) -> LabelArray:
         """Return the class of the largest interpolated logit, uint8 (H, W), a new array, of
         contiguous float32 logits (C, h, w), C at most 255."""
+        size = self._shape[0] * self._shape[1]
+        return self._call(self._library.upsample_argmax, logits, pixels=size)
+
+    def confidence(self, lag: FloatArray) -> LabelArray:
+        """Return round(255 * largest softmax), uint8 (H, W), a new array, of contiguous float32
+        logits (C, h, w) less the largest of their place, C at most 255; interpolated ones differ by
+        at most 80 from one pixel to the next and from zero."""
+        spacing = ctypes.c_float(self._spacing)
+        return self._call(self._library.upsample_confidence, lag, spacing)
+
+    def _call(
+        self, function: Any, logits: FloatArray, *more: Any, pixels: int | None = None
+    ) -> LabelArray:
         classes, height, width = logits.shape
-        label = np.empty(self._shape, np.uint8)
+        result = np.empty(self._shape, np.uint8)
 
         def work(part: slice) -> None:
-            winners, best = np.empty((2, width), np.uint8), np.empty(width, np.float32)
-            self._function(
+            of_logits, values = np.empty((2, width), np.uint8), np.empty(width, np.float32)
+            function(
                 _place(logits),
                 *(ctypes.c_int32(number) for number in (classes, height, width)),
                 ctypes.byref(self._rows),
                 ctypes.byref(self._columns),
+                *more,
                 *(ctypes.c_int32(row) for row in (part.start, part.stop)),
-                *(_place(array) for array in (winners, best, label)),
+                *(_place(array) for array in (of_logits, values, result)),
             )
 
-        self._team.share_out(self._rows.cells, work, pixels=label.size)
-        return label
+        self._team.share_out(self._rows.cells, work, pixels)
+        return result
 
 
 class _CAxis(ctypes.Structure):
