@@ -48,10 +48,10 @@ $(DEV_STAMP): $(RUN_STAMP) requirements-dev.txt Makefile
 demo: $(RUN_STAMP)
 	$(BIN)/python -m contextnet_ros.ros.demo $(if $(INPUT),--input '$(INPUT)') $(DEMO_ARGS)
 
-# What talks DDS measures rates and waits for others: one after another, by itself.
+# What talks DDS, or has the GPU, goes by itself and one after another. Both parts run in any case.
 test: $(DEV_STAMP)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile test --ignore=test/ros --ignore=test/launch
-	$(BIN)/python -m pytest test/ros test/launch
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not ros and not gpu" -n auto --maxprocesses 4 --dist loadfile; \
+	side_by_side=$$?; $(BIN)/python -m pytest -m "ros or gpu" && exit $$side_by_side
 
 lint: $(DEV_STAMP)
 	$(BIN)/ruff check .

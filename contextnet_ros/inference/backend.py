@@ -101,28 +101,27 @@ def make_backend(
     backend or a precision that can't be had here.
     """
     check_backend(name, device)
+    asked, what, others = name, f"backend {name!r}", "choose backend auto or torch"
     if precision == "bfloat16":
+        what, others = "precision 'bfloat16'", "choose precision auto or float32"
         if name not in ("auto", "openvino"):
-            raise UserError(
-                f"backend {name!r} computes in float32 on a CPU, not in 'bfloat16': choose "
-                "openvino or another precision"
-            )
-        name = "openvino"
-    if network.ppm and name not in ("auto", "torch"):
-        raise UserError(f"backend {name!r} has no pyramid pooling: choose torch or auto")
-    notes = ["only torch has pyramid pooling here"] if network.ppm else []
-    asked = name != "auto"
-    for candidate in [name] if asked else BACKENDS[1:]:
+            raise UserError(f"{what} is not for backend {name!r}: {others}")
+        asked = "openvino"
+    if network.ppm and asked not in ("auto", "torch"):
+        raise UserError(f"{what} is not for pyramid pooling: {others}")
+    notes: list[str] = []
+    if network.ppm and asked == "auto":
+        notes, asked = ["only torch has pyramid pooling here"], "torch"
+    for candidate in BACKENDS[1:] if asked == "auto" else [asked]:
         try:
-            if candidate == "openvino" and not network.ppm:
-                return _openvino(network, header, precision, num_threads, asked)
-            if candidate == "onnxruntime" and not network.ppm:
+            if candidate == "openvino":
+                return _openvino(network, header, precision, num_threads, asked != "auto")
+            if candidate == "onnxruntime":
                 return _onnxruntime(network, header, num_threads, "; ".join(notes))
         except _LackingError as error:
-            if asked:
+            if asked != "auto":
                 raise UserError(
-                    f"backend {name!r} can't be had ({error.cause}): {error.remedy}, or choose "
-                    "torch"
+                    f"{what} can't be had ({error.cause}): {error.remedy}, or {others}"
                 ) from error
             if error.gain:
                 notes.append(f"{error.gain}: {error.remedy} (now: {error.cause})")
@@ -140,7 +139,8 @@ class _LackingError(Exception):
 def _openvino(
     network: ContextNet, header: WeightHeader, precision: str, num_threads: int, asked: bool
 ) -> Backend:
-    if precision == "float32" and not asked:
+    # Elsewhere it is not looked for: it would gain nothing.
+    if not asked and (precision == "float32" or not _processor_has_bfloat16()):
         raise _LackingError
     try:
         # Imported here: an optional dependency, as the next one.
@@ -148,10 +148,13 @@ def _openvino(
             OpenVinoBackend,
             computes_in_bfloat16,
         )
-    except ImportError as error:
-        gain = "for this processor's bfloat16" if _processor_has_bfloat16() else ""
-        raise _LackingError(error, pip_install("onnx", "openvino"), gain) from error
-    if not asked and not computes_in_bfloat16():
+
+        half = computes_in_bfloat16()
+    # What an old release lacks, and what a broken one says.
+    except (ImportError, AttributeError, RuntimeError) as error:
+        remedy = pip_install("onnx", "openvino")
+        raise _LackingError(error, remedy, "for this processor's bfloat16") from error
+    if not asked and not half:
         raise _LackingError
     return OpenVinoBackend(network, header, precision, num_threads)
 
@@ -166,7 +169,7 @@ def _onnxruntime(network: ContextNet, header: WeightHeader, num_threads: int, no
 
 def _processor_has_bfloat16() -> bool:
     try:
-        return "avx512_bf16" in Path("/proc/cpuinfo").read_text()
+        return "avx512_bf16" in Path("/proc/cpuinfo").read_text(encoding="utf-8")
     except OSError:
         return False
 

@@ -13,6 +13,7 @@ import torch
 
 from contextnet_ros.inference.onnx_graph import build_graph
 from contextnet_ros.inference.preprocess import Bordered
+from contextnet_ros.inference.recent import Recent
 from contextnet_ros.inference.team import Team
 from contextnet_ros.network import ContextNet, WeightHeader
 
@@ -25,7 +26,7 @@ _SPIN_US = "50"
 
 
 class OnnxRuntimeBackend:
-    """ONNX Runtime's CPU kernels, with a session for the size of the last image.
+    """ONNX Runtime's CPU kernels, with a session for each of the image sizes seen last.
 
     The graph normalizes. Raises RuntimeError where ONNX Runtime fails, as for want of memory.
     """
@@ -42,29 +43,31 @@ class OnnxRuntimeBackend:
         self._network = copy.deepcopy(network)
         self._header = header
         self._team = Team(num_threads)
-        self._border: tuple[tuple[int, ...], Bordered] | None = None
-        self._size: tuple[int, ...] | None = None
+        self._borders: Recent[tuple[int, ...], Bordered] = Recent()
+        self._sessions: Recent[tuple[int, ...], onnxruntime.InferenceSession] = Recent()
 
     def prepare(self, frame: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-        if self._border is None or self._border[0] != frame.shape:
-            height, width = frame.shape[:2]
-            self._border = frame.shape, Bordered(height, width, self._header, self._team)
-        return self._border[1](frame)
+        height, width = frame.shape[:2]
+        border = self._borders.get(
+            (height, width), lambda: Bordered(height, width, self._header, self._team)
+        )
+        return border(frame)
 
     def coarse_logits(self, prepared: npt.NDArray[np.float32]) -> torch.Tensor:
+        height, width = prepared.shape[0] - 1, prepared.shape[1] - 1
         try:
-            if self._size != prepared.shape:
-                # For one size the graph can be cut to what the cache holds, and ONNX Runtime adds
-                # within its convolutions, which is worth the fraction of a second that it takes.
-                size = prepared.shape[0] - 1, prepared.shape[1] - 1
-                model = build_graph(self._network, self._header, size, "bordered")
-                self._session = make_session(model.SerializeToString(), self.num_threads)
-                self._size = prepared.shape
-            logits: list[Any] = self._session.run(None, {"bordered": prepared})
+            session = self._sessions.get((height, width), lambda: self._session(height, width))
+            logits: list[Any] = session.run(None, {"bordered": prepared})
         # Its exceptions have no base of their own.
         except Exception as error:
             raise RuntimeError(f"ONNX Runtime: {error}") from error
         return torch.from_numpy(logits[0][0])
+
+    def _session(self, height: int, width: int) -> onnxruntime.InferenceSession:
+        # For one size the graph can be cut to what the cache holds, and ONNX Runtime adds within
+        # its convolutions, which is worth the fraction of a second that it takes.
+        model = build_graph(self._network, self._header, (height, width), "bordered")
+        return make_session(model.SerializeToString(), self.num_threads)
 
 
 def make_session(

@@ -122,9 +122,9 @@ def _from_pixels(
 ) -> list[str]:
     """Add what leads from a frame, bordered or not, to the features of the branches.
 
-    Nothing is transposed: for ONNX Runtime an image of (H, W, 3) is one of a single channel, (H,
-    3 W), in which a 3 x 3 kernel is one of 3 x 9; OpenVINO, told to transpose, has convolutions
-    that take channels side by side. Values are normalized within the first weights.
+    For ONNX Runtime, which would transpose, an image of (H, W, 3) is one of a single channel, (H,
+    3 W), in which a 3 x 3 kernel is one of 3 x 9. OpenVINO moves nothing for its Transpose: it has
+    convolutions that take channels side by side. Values are normalized within the first weights.
     """
     swap = header.channel_order == "RGB"
     mean = 255 * np.asarray(header.mean)

@@ -13,6 +13,7 @@ import torch
 
 from contextnet_ros.files import UserError
 from contextnet_ros.inference.onnx_graph import build_graph
+from contextnet_ros.inference.recent import Recent
 from contextnet_ros.network import ContextNet, WeightHeader
 
 # To import OpenVINO sends word of that to its maker; without this module it sends none.
@@ -28,7 +29,7 @@ PRECISIONS = {
 
 
 class OpenVinoBackend:
-    """OpenVINO's CPU kernels, compiled for the size of the last frame.
+    """OpenVINO's CPU kernels, compiled for the sizes of frames seen last.
 
     `precision`: "auto" (bfloat16 where the processor computes in it), "float32" or "bfloat16".
     The graph normalizes. Raises UserError for bfloat16 on another processor, RuntimeError where
@@ -52,32 +53,27 @@ class OpenVinoBackend:
         self.num_threads = num_threads
         self._network = copy.deepcopy(network)
         self._header = header
-        self._compiled: tuple[tuple[int, ...], Any] | None = None
+        self._requests: Recent[tuple[int, ...], Any] = Recent()
 
     def prepare(self, frame: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
         return frame
 
     def coarse_logits(self, prepared: npt.NDArray[np.uint8]) -> torch.Tensor:
+        height, width = prepared.shape[:2]
         try:
-            if self._compiled is None or self._compiled[0] != prepared.shape:
-                height, width = prepared.shape[:2]
-                model = build_graph(
-                    self._network,
-                    self._header,
-                    (height, width),
-                    "pixels",
-                    bfloat16=self.precision == "bfloat16",
-                )
-                compiled = compile_model(
-                    model.SerializeToString(), self.num_threads, self.precision
-                )
-                self._compiled = prepared.shape, compiled.create_infer_request()
+            request = self._requests.get((height, width), lambda: self._request(height, width))
             # The logits are a copy; the frame need not be.
-            result = self._compiled[1].infer([prepared], share_inputs=True)
+            result = request.infer([prepared], share_inputs=True)
             return torch.from_numpy(result[0][0])
         # Its exceptions are RuntimeErrors that don't say whose they are.
         except Exception as error:
             raise RuntimeError(f"OpenVINO: {error}") from error
+
+    def _request(self, height: int, width: int) -> Any:
+        half = self.precision == "bfloat16"
+        model = build_graph(self._network, self._header, (height, width), "pixels", bfloat16=half)
+        compiled = compile_model(model.SerializeToString(), self.num_threads, self.precision)
+        return compiled.create_infer_request()
 
 
 def computes_in_bfloat16() -> bool:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -28,14 +27,12 @@ from contextnet_ros.inference.models import model_path
 from contextnet_ros.inference.overlay import DEFAULT_OPACITY, OverlayBlender
 from contextnet_ros.inference.postprocess import Postprocessor
 from contextnet_ros.inference.preprocess import Resizer, check_frame
+from contextnet_ros.inference.recent import Recent
 from contextnet_ros.inference.segmented_frame import OUTPUTS, SegmentedFrame
 from contextnet_ros.inference.sources import InOrder, Newest
 from contextnet_ros.inference.team import Team
 from contextnet_ros.network import VARIANTS, ContextNet, NetworkSize, WeightHeader, load_weights
 from contextnet_ros.provenance import resident_bytes
-
-# Frame sizes whose buffers and tables are kept; a folder of pictures may hold many.
-_KEPT_SIZES = 2
 
 
 class Segmenter:
@@ -79,7 +76,7 @@ class Segmenter:
             self._gpu = on_cuda(chosen, network, header, *choices, self.network_size, self._blender)
         else:
             self._backend = make_backend(backend, network, header, chosen, *choices)
-        self._plans: OrderedDict[tuple[int, int], _Plan] = OrderedDict()
+        self._plans: Recent[tuple[int, int], _Plan] = Recent()
         self._lock = threading.Lock()
 
     @classmethod
@@ -170,7 +167,8 @@ class Segmenter:
             return self._gpu.segment(image, wanted)
         check_frame(image)
         with self._lock:
-            plan = self._plan(image.shape[0], image.shape[1])
+            height, width = image.shape[:2]
+            plan = self._plans.get((height, width), lambda: self._plan(height, width))
             start = time.perf_counter()
             seen = self._backend.prepare(plan.preprocess(image))
             prepared = time.perf_counter()
@@ -259,16 +257,9 @@ class Segmenter:
         )
 
     def _plan(self, height: int, width: int) -> _Plan:
-        plan = self._plans.pop((height, width), None)
-        if plan is None:
-            preprocess = Resizer(
-                height, width, self.network_size, VARIANTS[self.header.variant].size_multiple
-            )
-            plan = _Plan(preprocess, Postprocessor(height, width, preprocess, self._team))
-        self._plans[height, width] = plan
-        while len(self._plans) > _KEPT_SIZES:
-            self._plans.popitem(last=False)
-        return plan
+        multiple = VARIANTS[self.header.variant].size_multiple
+        preprocess = Resizer(height, width, self.network_size, multiple)
+        return _Plan(preprocess, Postprocessor(height, width, preprocess, self._team))
 
 
 @dataclass(frozen=True)

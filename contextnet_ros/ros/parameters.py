@@ -59,7 +59,7 @@ SPECS = (
     Spec(
         "precision",
         "Numbers that the network computes with.",
-        constraints="auto, or a precision that the device has, such as float32",
+        constraints="auto, float32, float16 (GPU) or bfloat16 (CPU)",
     ),
     Spec(
         "network_size",

@@ -1,4 +1,4 @@
-"""Mode coarse of contextnet-bench: the folded network alone, from a float image to stride-8 logits.
+"""Mode coarse of contextnet-bench: the folded network alone, from its image to stride-8 logits.
 
 Every runtime has the same work here, whatever a user would write around it, which tells them apart.
 `torch` is left out, being the network as its author has it.
@@ -28,7 +28,8 @@ COARSE = "coarse"
 
 class CoarseNetwork(Protocol):
     def preprocess(self, frame: Frame) -> Any:
-        """Return the float image of BGR bytes (H, W, 3), which the next one may be written over."""
+        """Return the image that `run` takes of BGR bytes (H, W, 3), where the next one may be
+        written; a float image but for ours in OpenVINO, whose graph takes the bytes."""
 
     def run(self, images: Any) -> Any:
         """Return stride-8 logits."""

@@ -107,8 +107,13 @@ def _evaluate(options: argparse.Namespace) -> int:
     frames = open_data(_entry(options), segmenter.header.table, options.root)
     evaluation = Evaluation(frames, segmenter.header.ignore_id)
     evaluation.run(predict)
-    scores = {"network_size": str(segmenter.network_size), **evaluation.to_dict()}
+    scores = {
+        "network_size": str(segmenter.network_size),
+        "precision": segmenter.precision,
+        **evaluation.to_dict(),
+    }
     if isinstance(predict, AveragedViews):
+        scores["precision"] = "float32"
         scores["averaged_over"] = {"scales": list(predict.scales), "flip": predict.flip}
     print(report(options.model, scores))
     if options.details is not None:

@@ -190,7 +190,7 @@ def mean_iou(label, truth):
 @pytest.fixture(scope="module")
 def pair(network, header):
     """The same network on a GPU and, in float32, on the CPU."""
-    return Segmenter(network, header, device="cuda"), Segmenter(network, header, device="cpu")
+    return Segmenter(network, header, "cuda"), Segmenter(network, header, "cpu", "float32")
 
 
 @pytest.mark.gpu
@@ -217,8 +217,8 @@ def test_gpu_labels_agree_where_the_network_sees_another_size(
 ):
     frame = make_frame(512, 1024)
     gpu, cpu = (
-        Segmenter(network, header, device=device, network_size=network_size)
-        for device in ("cuda", "cpu")
+        Segmenter(network, header, device, precision, network_size)
+        for device, precision in (("cuda", "auto"), ("cpu", "float32"))
     )
     assert (gpu(frame).label == cpu(frame).label).mean() >= 0.998
 

@@ -80,7 +80,7 @@ def test_pyramid_pooling_runs_in_torch_and_says_so(header):
     segmenter = Segmenter(network, with_pooling, device="cpu")
     assert segmenter.backend == "torch"
     assert "only torch has pyramid pooling here" in segmenter.describe()
-    with pytest.raises(UserError, match="pyramid pooling: choose torch or auto"):
+    with pytest.raises(UserError, match="pyramid pooling: choose backend auto or torch"):
         Segmenter(network, with_pooling, device="cpu", backend="onnxruntime")
 
 

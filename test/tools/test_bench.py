@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from contextnet_ros.files import UserError
 from contextnet_ros.labels import CAMVID
 from contextnet_ros.network import ContextNet, WeightHeader, load_weights, save_weights
 from contextnet_ros.tools import bench, bench_worker
@@ -84,6 +85,20 @@ def test_every_pipeline_gives_the_label_of_the_networks_full_size_logits(setting
     assert clear.mean() > 0.9
     assert set(pipeline.stage_ms) == {"preprocess", "network", "postprocess"}
     assert pipeline.precision == "float32"
+
+
+@pytest.mark.parametrize("backend", ["torch", "torch-channels-last", "onnxruntime"])
+def test_peers_in_float32_alone_say_so(setting, backend):
+    if backend in RUNTIMES:
+        pytest.importorskip(RUNTIMES[backend])
+    with pytest.raises(UserError, match=f"{backend} is compared in float32.*auto or float32"):
+        make_pipeline(setting(backend, precision="bfloat16"))
+
+
+def test_openvino_and_ours_choose_one_precision(setting):
+    backend = pytest.importorskip(RUNTIMES["openvino"])
+    chosen = "bfloat16" if backend.computes_in_bfloat16() else "float32"
+    assert [make_pipeline(setting(name)).precision for name in ("ours", "openvino")] == [chosen] * 2
 
 
 class Clockwork(Pipeline):

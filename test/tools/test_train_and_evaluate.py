@@ -56,6 +56,7 @@ def test_training_then_scoring(
     assert evaluate.main(["--model", str(best), "--data", "generated", *options]) == 0
     scores = json.loads(result.read_text())
     assert scores["frames"] == 2
+    assert scores["precision"] == "float32"
     assert set(scores["iou_percent"]) == set(read_header(best).table.names)
     assert {"device", "versions", "commit", "date"} <= set(scores["provenance"])
     assert f"{scores['miou_percent']:.2f} %" in capsys.readouterr().out

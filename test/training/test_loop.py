@@ -12,11 +12,13 @@ from contextnet_ros.files import UserError
 from contextnet_ros.inference import Segmenter
 from contextnet_ros.labels import CAMVID
 from contextnet_ros.network import (
+    ContextNet,
     WeightHeader,
     load_weights,
     read_header,
     save_weights,
 )
+from contextnet_ros.training import loop
 from contextnet_ros.training.checkpoint import AveragedWeights
 from contextnet_ros.training.evaluation import evaluate
 from contextnet_ros.training.loop import Training
@@ -92,8 +94,23 @@ def test_the_best_weights_run_in_a_segmenter_with_the_scores_of_their_header(
     assert "CC BY-NC" in header.data_licence
     assert "generated" in header.data_licence
     frames = Training(RECIPE, tmp_path / "other", camvid, "cpu").validation[0]
-    scores = evaluate(Segmenter.load(path, device="cpu"), frames)
+    scores = evaluate(Segmenter.load(path, "cpu", "float32"), frames)
     assert header.scores == [{"network_size": "frame", **scores}]
+
+
+def test_scores_are_of_float32_whatever_the_processor_does(
+    tmp_path: Path, camvid: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    class Recording(Segmenter):
+        def __init__(self, network: ContextNet, header: WeightHeader, *choices: str) -> None:
+            asked.append(choices)
+            super().__init__(network, header, *choices)
+
+    monkeypatch.setattr(loop, "Segmenter", Recording)
+    train(tmp_path / "run", camvid)
+    assert set(asked) == {("cpu", "float32")}
 
 
 def test_the_loss_falls_on_one_repeated_scene(tmp_path: Path) -> None:
