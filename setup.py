@@ -32,7 +32,7 @@ setup(
             # No package: what lies there is no module of Python's, and nobody should import it.
             f"{PACKAGE}.inference.compiled.upsample",
             [f"{PACKAGE}/inference/compiled/upsample.c"],
-            extra_compile_args=["-O3", "-ffp-contract=off"],
+            extra_compile_args=["-O3", "-ffp-contract=off", "-fno-fast-math"],
             py_limited_api=True,
             optional=True,
         )

@@ -13,6 +13,7 @@ import torch
 
 from contextnet_ros.files import UserError
 from contextnet_ros.inference.preprocess import Normalizer
+from contextnet_ros.inference.recent import Recent
 from contextnet_ros.network import ContextNet, WeightHeader, fold_batch_norm
 from contextnet_ros.provenance import usable_cpus
 
@@ -65,7 +66,7 @@ class TorchBackend:
     ) -> None:
         self.note = note
         self._header = header
-        self._normalize: tuple[tuple[int, ...], Normalizer] | None = None
+        self._normalizers: Recent[tuple[int, ...], Normalizer] = Recent()
         self.device = device
         self.precision = precision
         self.num_threads = num_threads
@@ -74,10 +75,11 @@ class TorchBackend:
         self._network: ContextNet = folded.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def prepare(self, frame: npt.NDArray[np.uint8]) -> torch.Tensor:
-        if self._normalize is None or self._normalize[0] != frame.shape:
-            height, width = frame.shape[:2]
-            self._normalize = frame.shape, Normalizer(height, width, self._header)
-        return self._normalize[1](frame)
+        height, width = frame.shape[:2]
+        normalize = self._normalizers.get(
+            (height, width), lambda: Normalizer(height, width, self._header)
+        )
+        return normalize(frame)
 
     def coarse_logits(self, prepared: torch.Tensor) -> torch.Tensor:
         with torch.inference_mode(), _threads(self.num_threads):
@@ -149,14 +151,14 @@ def _openvino(
             computes_in_bfloat16,
         )
 
-        half = computes_in_bfloat16()
+        if asked or computes_in_bfloat16():
+            return OpenVinoBackend(network, header, precision, num_threads)
     # What an old release lacks, and what a broken one says.
     except (ImportError, AttributeError, RuntimeError) as error:
-        remedy = pip_install("onnx", "openvino")
+        newer = [] if isinstance(error, ImportError) else ["-U"]
+        remedy = pip_install(*newer, "onnx", "openvino")
         raise _LackingError(error, remedy, "for this processor's bfloat16") from error
-    if not asked and not half:
-        raise _LackingError
-    return OpenVinoBackend(network, header, precision, num_threads)
+    raise _LackingError
 
 
 def _onnxruntime(network: ContextNet, header: WeightHeader, num_threads: int, note: str) -> Backend:

@@ -35,7 +35,8 @@ COMPILED = _LIBRARY is not None
 NOTE = (
     ""
     if COMPILED
-    else "NumPy makes the labels, more slowly: install contextnet_ros again where a C compiler is"
+    else "NumPy makes labels and confidence, more slowly: install contextnet_ros again where a C "
+    "compiler is"
 )
 
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 import sys
 from typing import Any
 
@@ -76,16 +77,26 @@ class OpenVinoBackend:
         return compiled.create_infer_request()
 
 
+@functools.cache
+def core() -> Any:
+    """Return the process's own `openvino.Core`, which is kept.
+
+    Each gives the thread a stack for signals and takes it back as it goes. Of two that go in the
+    order in which they came, one that is gone already is left, and the next signal ends the
+    process.
+    """
+    return openvino.Core()
+
+
 def computes_in_bfloat16() -> bool:
     """Return whether the processor does, so that OpenVINO takes it of its own accord."""
-    precision = openvino.Core().get_property("CPU", "INFERENCE_PRECISION_HINT")
+    precision = core().get_property("CPU", "INFERENCE_PRECISION_HINT")
     return bool(precision == openvino.Type.bf16)
 
 
 def compile_model(model: bytes, num_threads: int, precision: str) -> Any:
     """Return a serialized ONNX model compiled for one frame at a time on the CPU, in "float32" or
     "bfloat16"."""
-    core = openvino.Core()
     options = {
         "PERFORMANCE_HINT": "LATENCY",
         "INFERENCE_NUM_THREADS": num_threads,
@@ -93,4 +104,4 @@ def compile_model(model: bytes, num_threads: int, precision: str) -> Any:
         # Else two processes with a thread each would have it on the same processor.
         "ENABLE_CPU_PINNING": False,
     }
-    return core.compile_model(core.read_model(model), "CPU", options)
+    return core().compile_model(core().read_model(model), "CPU", options)

@@ -21,8 +21,11 @@ class Recent(Generic[Key, Value]):
 
     def get(self, key: Key, make: Callable[[], Value]) -> Value:
         """Return the value of a key, made anew where it is not kept."""
-        value = self._values.pop(key) if key in self._values else make()
-        self._values[key] = value
-        while len(self._values) > _KEPT:
-            self._values.popitem(last=False)
-        return value
+        if key in self._values:
+            self._values.move_to_end(key)
+        else:
+            # Before the new one takes memory.
+            while len(self._values) >= _KEPT:
+                self._values.popitem(last=False)
+            self._values[key] = make()
+        return self._values[key]

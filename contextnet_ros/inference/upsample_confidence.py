@@ -1,8 +1,7 @@
 """Confidence on the CPU: the largest softmax of every pixel's interpolated logits.
 
-Within a cell (see `upsample_argmax`) the interpolated logits are linear along a row of pixels, so
-that their exponentials are a geometric series, and so are the first terms and the ratios of the
-rows below each other. Four exponentials for each class and cell are enough; the rest are
+Within a cell (see `upsample_argmax`) the interpolated logits are linear along a row or a column of
+pixels, so that their exponentials are a geometric series: few exponentials are enough, the rest are
 multiplications. Logits too far apart for float32's exponentials are computed densely.
 """
 
@@ -43,14 +42,19 @@ def upsample_confidence(
     # The softmax is the same, and no exponential is larger than one.
     lag = logits - logits.max(axis=0)
     furthest = max(1, rows.spacing, columns.spacing, 2 * rows.spacing * columns.spacing)
-    if -lag.min() * furthest > _LARGEST:
+    # Nor are those in range that are no numbers.
+    if not -lag.min() * furthest <= _LARGEST:
         return confidence(interpolate(torch.from_numpy(logits), rows, columns)).numpy()
     return series(lag)
 
 
 @dataclass(frozen=True)
 class NumpySeries:
-    """A `Series` for frames of one size."""
+    """A `Series` for frames of one size.
+
+    Of the series along the rows of a cell, the first terms and the ratios are series too: four
+    exponentials for each class and cell.
+    """
 
     rows: Axis
     columns: Axis

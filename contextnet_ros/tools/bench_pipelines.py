@@ -250,7 +250,7 @@ class OpenVinoPeer(NumpyPeer):
 
     def __init__(self, setting: Setting, coarse: bool = False) -> None:
         super().__init__(setting, coarse)
-        from contextnet_ros.inference.openvino_backend import PRECISIONS, openvino
+        from contextnet_ros.inference.openvino_backend import PRECISIONS, core, openvino
 
         options: dict[str, Any] = {
             "PERFORMANCE_HINT": "LATENCY",
@@ -259,8 +259,7 @@ class OpenVinoPeer(NumpyPeer):
         asked = choose_precision(setting.precision, torch.device("cpu"))
         if asked != "auto":
             options["INFERENCE_PRECISION_HINT"] = PRECISIONS[asked]
-        core = openvino.Core()
-        self._compiled = core.compile_model(core.read_model(self.model()), "CPU", options)
+        self._compiled = core().compile_model(core().read_model(self.model()), "CPU", options)
         chosen = self._compiled.get_property("INFERENCE_PRECISION_HINT")
         self.precision = next(name for name, kind in PRECISIONS.items() if kind == chosen)
         self.runs = f"openvino {openvino.__version__.split('-')[0]}"

@@ -100,7 +100,7 @@ def test_an_openvino_that_fails_is_passed_over(network, header, in_bfloat16, mon
     assert chosen.name in ("onnxruntime", "torch")
     assert in_bfloat16
     assert "(now: no plugin for CPU)" in chosen.note
-    with pytest.raises(UserError, match=r"can't be had \(no plugin for CPU\): pip install"):
+    with pytest.raises(UserError, match=r"can't be had \(no plugin for CPU\): pip install -U"):
         make_backend("openvino", network, header, CPU, "auto", 1)
 
 
@@ -169,6 +169,32 @@ def test_a_failure_is_a_runtime_error_that_says_who_failed(network, header, monk
     segmenter = Segmenter(network, header, "cpu", backend="openvino")
     with pytest.raises(RuntimeError, match="OpenVINO: no room for 99 bytes"):
         segmenter(np.zeros((32, 32, 3), np.uint8))
+
+
+def test_a_signal_still_comes_when_networks_have_gone():
+    program = """
+import gc, signal
+import numpy as np
+from contextnet_ros.inference.openvino_backend import OpenVinoBackend
+from contextnet_ros.labels import CAMVID
+from contextnet_ros.network import ContextNet, WeightHeader
+
+header = WeightHeader(table=CAMVID, variant="cn14-160")
+network = ContextNet(11, "cn14-160").eval()
+backends = [OpenVinoBackend(network, header, "auto", 1) for _ in range(3)]
+for backend in backends:
+    backend.coarse_logits(np.zeros((32, 32, 3), np.uint8))
+while backends:
+    del backends[0], backend
+    gc.collect()
+    backend = None
+try:
+    signal.raise_signal(signal.SIGINT)
+except KeyboardInterrupt:
+    print("came")
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, "came\n"), done.stderr
 
 
 def test_it_sends_nothing_to_its_maker(tmp_path):

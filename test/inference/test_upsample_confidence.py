@@ -107,6 +107,17 @@ def test_threads_change_nothing(threads, confidence):
     np.testing.assert_array_equal(alone, shared)
 
 
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_what_is_no_number_leaves_the_rest_as_it_is(value, confidence):
+    logits = random_logits((64, 96), 5, spread=4)
+    whole = confidence(logits, *axes((64, 96), (64, 96)))
+    with np.errstate(invalid="ignore"):
+        logits[2, 0, 0] = value
+        ours = confidence(logits, *axes((64, 96), (64, 96)))
+    assert np.abs(ours[16:, 16:].astype(int) - whole[16:, 16:]).max() <= 1
+
+
 @pytest.mark.parametrize("ahead", [8.4, 8.6, 12.0])
 def test_cells_between_certain_corners_are_certain_and_others_are_not(ahead, confidence):
     logits = random_logits((64, 96), 11, spread=0.01)

@@ -48,9 +48,9 @@ HELPERS = {
 
 @pytest.fixture
 def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(
-        processes, "_STOPPING_S", tuple((number, 1.0) for number, _ in processes._STOPPING_S)
-    )
+    # Beside other tests a child takes its time to end by itself.
+    limits = tuple((s, 5.0 if s == signal.SIGINT else 1.0) for s, _ in processes._STOPPING_S)
+    monkeypatch.setattr(processes, "_STOPPING_S", limits)
     children = Children({**os.environ, "PYTHONPATH": str(tmp_path)}, tmp_path / "logs")
 
     def start_one(name: str, *arguments: str):
