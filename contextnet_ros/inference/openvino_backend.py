@@ -43,12 +43,13 @@ class OpenVinoBackend:
     def __init__(
         self, network: ContextNet, header: WeightHeader, precision: str, num_threads: int
     ) -> None:
-        if precision == "auto":
-            precision = "bfloat16" if computes_in_bfloat16() else "float32"
-        if precision == "bfloat16" and not computes_in_bfloat16():
-            raise UserError(
-                "this processor does not compute in bfloat16: choose precision auto or float32"
-            )
+        if precision != "float32":
+            half = computes_in_bfloat16()
+            if precision == "bfloat16" and not half:
+                raise UserError(
+                    "this processor does not compute in bfloat16: choose precision auto or float32"
+                )
+            precision = "bfloat16" if half else "float32"
         self.device = torch.device("cpu")
         self.precision = precision
         self.num_threads = num_threads

@@ -271,8 +271,7 @@ class Training:
         )
 
     def _validate(self, means: Means) -> None:
-        """Score the averaged weights, at the size at which a user runs them, and keep them if they
-        are the best."""
+        """Score the averaged weights in float32, keep them if they are the best."""
         network = self.average.module.network
         segmenter = Segmenter(network, self.header, str(self.device), "float32")
         scores = [

@@ -32,18 +32,6 @@ def in_bfloat16(request, monkeypatch):
     return request.param
 
 
-@pytest.mark.parametrize("size", [(64, 96), (75, 101), (1, 1)])
-def test_it_gives_pytorchs_logits_in_float32(network, header, make_frame, size):
-    frame = make_frame(*size)
-    backends = (
-        make_backend(name, network, header, CPU, "float32", 2) for name in ("torch", "openvino")
-    )
-    by_torch, by_openvino = (one.coarse_logits(one.prepare(frame)) for one in backends)
-    assert by_openvino.dtype == torch.float32
-    assert by_openvino.shape == by_torch.shape
-    assert (by_openvino - by_torch).abs().max() < 3e-5 * by_torch.abs().max()
-
-
 @pytest.mark.skipif(
     not openvino_backend.computes_in_bfloat16(),
     reason="this processor does not compute in bfloat16",
