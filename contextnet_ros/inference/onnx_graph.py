@@ -7,16 +7,15 @@ whose output would change from one release of torch to the next.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import onnx
 from onnx import TensorProto, helper
 from torch import nn
 
 from contextnet_ros import __version__
-from contextnet_ros.inference.onnx_nodes import Graph, Pixels
+from contextnet_ros.inference.onnx_nodes import Graph
+from contextnet_ros.inference.onnx_pixels import features_of_frame
 from contextnet_ros.network import ContextNet, WeightHeader, fold_batch_norm
 from contextnet_ros.network.contextnet import padded_size
 from contextnet_ros.network.variants import STRIDE
@@ -64,7 +63,7 @@ def build_graph(
     if source == "images":
         features = [_branch(graph, branch, scale) for branch, scale in branches]
     else:
-        features = _from_pixels(graph, branches, header, size, source, multiple, bfloat16)
+        features = features_of_frame(graph, branches, header, size, source, multiple, bfloat16)
     *detail, context = features
     result = graph.classify(folded, detail, context)
     if target == "full_logits":
@@ -109,74 +108,6 @@ def _branch(graph: Graph, branch: nn.Sequential, scale: int) -> str:
     pooled = graph.node("AveragePool", ["images"], kernel_shape=sides, strides=sides)
     graph.plane[pooled] //= scale**2
     return graph.module(branch, pooled)
-
-
-def _from_pixels(
-    graph: Graph,
-    branches: Sequence[tuple[nn.Sequential, int]],
-    header: WeightHeader,
-    size: tuple[int, int] | None,
-    source: str,
-    multiple: int,
-    bfloat16: bool,
-) -> list[str]:
-    """Add what leads from a frame, bordered or not, to the features of the branches.
-
-    For ONNX Runtime, which would transpose, an image of (H, W, 3) is one of a single channel, (H,
-    3 W), in which a 3 x 3 kernel is one of 3 x 9. OpenVINO moves nothing for its Transpose: it has
-    convolutions that take channels side by side. Values are normalized within the first weights.
-    """
-    swap = header.channel_order == "RGB"
-    mean = 255 * np.asarray(header.mean)
-    subtracted = np.zeros(3) if source == "bordered" else mean.round() if bfloat16 else mean
-    of_bytes = subtracted[::-1] if swap else subtracted
-    if source == "pixels":
-        values = graph.node("Cast", [source], to=TensorProto.FLOAT)
-        values = graph.node("Sub", [values, graph.floats("mean", of_bytes)])
-        planes = graph.node("Unsqueeze", [values, graph.integers(0)])
-        image = graph.node("Transpose", [planes], perm=[0, 3, 1, 2])
-        image = _padded(graph, image, source, size, multiple, 1)
-    else:
-        planes = graph.node("Unsqueeze", [source, graph.integers(0, 1)])
-        image = graph.node("Reshape", [planes, graph.integers(0, 0, 0, -1)])
-    if source == "frame":
-        shape = graph.node("Shape", [source])
-        width = graph.node("Slice", [shape, graph.integers(1), graph.integers(2)])
-        row = graph.node("Tile", [graph.floats("mean", of_bytes), width])
-        values = graph.node("Sub", [graph.node("Cast", [image], to=TensorProto.FLOAT), row])
-        image = _padded(graph, values, source, size, multiple, 3)
-    pixels = Pixels(
-        image,
-        mean - subtracted,
-        1 / (255 * np.asarray(header.std)),
-        swap,
-        border=source == "bordered",
-        apart=source == "pixels",
-    )
-    return [graph.pixel_branch(branch, pixels, scale) for branch, scale in branches]
-
-
-def _padded(
-    graph: Graph,
-    image: str,
-    source: str,
-    size: tuple[int, int] | None,
-    multiple: int,
-    per_column: int,
-) -> str:
-    """Add the padding of values less their mean, (1, channels, H, W `per_column`).
-
-    The mean goes ahead of it, so that zeros outside mean what they do in training.
-    """
-    if size is not None and size == padded_size(*size, multiple):
-        return image
-    # ONNX's Mod of integers has the sign of the divisor, as Python's.
-    shape = graph.node("Shape", [source])
-    lack = graph.node("Mod", [graph.node("Neg", [shape]), graph.integers(multiple)])
-    lack = graph.node("Slice", [lack, graph.integers(0), graph.integers(2)])
-    ends = graph.node("Mul", [lack, graph.integers(1, per_column)])
-    pads = graph.node("Concat", [graph.integers(0, 0, 0, 0, 0, 0), ends], axis=0)
-    return graph.node("Pad", [image, pads])
 
 
 def _label(graph: Graph, logits: str, source: str) -> str:

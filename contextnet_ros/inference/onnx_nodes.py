@@ -1,9 +1,8 @@
-"""ONNX nodes of a folded network's modules, one for one."""
+"""ONNX nodes of a folded network's modules."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -38,24 +37,6 @@ def channel_block() -> int:
     return 16 if capability.startswith("AVX512") else _BLOCK
 
 
-@dataclass(frozen=True)
-class Pixels:
-    """An image of bytes, or values as large: (1, 1, H, 3 W), each pixel's channels side by side, or
-    where `apart` (1, 3, H, W).
-
-    `mean`, `factor`: (3,), in the network's order; its input is (value - mean) * factor. `swap`:
-    the order of the image is the reverse. `border`: the image has a row and a column of the mean
-    ahead of it, which are the padding of the first convolutions; otherwise that is zeros.
-    """
-
-    name: str
-    mean: npt.NDArray[np.float64]
-    factor: npt.NDArray[np.float64]
-    swap: bool
-    border: bool = False
-    apart: bool = False
-
-
 class Graph:
     """Nodes and constants in the order they are added; methods return the name of their output.
 
@@ -66,7 +47,7 @@ class Graph:
 
     def __init__(self, blocked: bool = False) -> None:
         self._blocked = blocked
-        self._block = channel_block() if blocked else _BLOCK
+        self.block = channel_block() if blocked else _BLOCK
         self.plane: dict[str, int] = {}
         self._nodes: list[onnx.NodeProto] = []
         self._constants: dict[str, onnx.TensorProto] = {}
@@ -176,7 +157,7 @@ class Graph:
     def _parts(self, channels: int, plane: int) -> int:
         if not self._blocked or 4 * channels * plane <= _LARGE_BYTES:
             return 1
-        blocks, rest = divmod(channels, self._block)
+        blocks, rest = divmod(channels, self.block)
         numbers = [n for n in range(1, blocks + 1) if blocks % n == 0 and not rest]
         small = (n for n in numbers if 4 * channels * plane <= n * _PART_BYTES)
         return next(small, max(numbers, default=1))
@@ -185,60 +166,6 @@ class Graph:
         for module in modules:
             features = self.module(module, features)
         return features
-
-    def pixel_branch(self, branch: nn.Sequential, image: Pixels, scale: int) -> str:
-        """Add a branch that sees an image of bytes reduced by `scale`."""
-        first, *rest = branch
-        assert isinstance(first, nn.Sequential)
-        convolution, activation = first
-        assert isinstance(convolution, nn.Conv2d)
-        weight, bias = weights(convolution)
-        stride, padding = pair(convolution.stride), pair(convolution.padding)
-        if scale > 1 and not image.apart:
-            reduced = self._reduced(image, scale)
-            # The channels that fill the block are nothing to the convolution.
-            weight = np.pad(weight, ((0, 0), (0, self._block - weight.shape[1]), (0, 0), (0, 0)))
-            features = self.convolution(reduced, weight, bias, stride, padding)
-        else:
-            # Within the kernel the mean of scale x scale pixels is not rounded.
-            scaled = weight * image.factor[:, None, None] / scale**2
-            scaled = scaled.repeat(scale, axis=2).repeat(scale, axis=3)
-            bias = bias - np.einsum("ocyx,c->o", scaled, image.mean)
-            features = self._on_pixels(image, scaled, bias, scale * stride[0], scale * padding[0])
-        return self.chain([activation, *rest], features)
-
-    def _reduced(self, image: Pixels, scale: int) -> str:
-        """Add the mean of scale x scale pixels, normalized, filled up to a block of channels."""
-        weight: npt.NDArray[np.float64] = np.zeros((self._block, 3, scale, scale))
-        weight[range(3), range(3)] = (image.factor / scale**2)[:, None, None]
-        bias = np.pad(-image.mean * image.factor, (0, self._block - 3))
-        if image.border:
-            # Zeros pass over the row and the column ahead.
-            weight = np.pad(weight, ((0, 0), (0, 0), (1, 0), (1, 0)))
-        return self._on_pixels(image, weight, bias, scale, 0)
-
-    def _on_pixels(
-        self,
-        image: Pixels,
-        weight: npt.NDArray[np.floating[Any]],
-        bias: npt.NDArray[np.floating[Any]],
-        stride: int,
-        pad: int,
-    ) -> str:
-        """Add a convolution, weight (O, 3, h, w), on an image whose border is its padding."""
-        if image.swap:
-            weight = weight[:, ::-1]
-        if image.apart:
-            return self.convolution(image.name, weight, bias, (stride, stride), (pad, pad))
-        pad = 0 if image.border else pad
-        wide = weight.transpose(0, 2, 3, 1)
-        return self.convolution(
-            image.name,
-            wide.reshape(len(weight), 1, weight.shape[2], -1),
-            bias,
-            (stride, 3 * stride),
-            (pad, 3 * pad),
-        )
 
     def classify(self, network: ContextNet, detail: Sequence[str], context: str) -> str:
         """Add fusion (Table 3), for cn124 in two steps, and classifier behind the features."""
