@@ -1,18 +1,56 @@
-"""Trees of generated frames: Cityscapes, and CamVid with the recipe of the studies' tests."""
+"""Random weights, and trees of generated frames: Cityscapes, and CamVid with the recipe of the
+studies' tests."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import pytest
 import torch
 import yaml
+from bench_setup import SIZE
 from study_runs import RECIPE
 
-from contextnet_ros.labels import CITYSCAPES, CITYSCAPES_LABEL_IDS
+from contextnet_ros.labels import CAMVID, CITYSCAPES, CITYSCAPES_LABEL_IDS
+from contextnet_ros.network import ContextNet, WeightHeader, save_weights
+from contextnet_ros.tools.bench_pipelines import Setting
 from contextnet_ros.training.datasets import GeneratedScenes
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cn14 whose winners are clear."""
+    torch.manual_seed(0)
+    network = ContextNet(11)
+    torch.nn.init.normal_(network.classifier.weight, std=100)
+    path = tmp_path_factory.mktemp("weights") / "random.safetensors"
+    save_weights(path, network, WeightHeader(table=CAMVID))
+    return path
+
+
+@pytest.fixture
+def setting(weights: Path) -> Callable[..., Setting]:
+    """Makes the setting of a backend of contextnet-bench."""
+
+    def make(backend: str = "ours", **changes: Any) -> Setting:
+        values = {
+            "backend": backend,
+            "weights": weights,
+            "network_size": "frame",
+            "device": "cpu",
+            "precision": "auto",
+            "outputs": ("label",),
+            "height": SIZE[0],
+            "width": SIZE[1],
+            "num_threads": 1,
+        }
+        return Setting(**{**values, **changes})
+
+    return make
 
 
 @pytest.fixture

@@ -8,14 +8,14 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from bench_setup import SIZE, frames, import_runtime
 
 from contextnet_ros.files import UserError
-from contextnet_ros.labels import CAMVID
-from contextnet_ros.network import ContextNet, WeightHeader, load_weights, save_weights
+from contextnet_ros.network import load_weights
 from contextnet_ros.tools import bench, bench_worker
 from contextnet_ros.tools.bench_gpu import make_pipeline
 from contextnet_ros.tools.bench_inputs import load_frames
-from contextnet_ros.tools.bench_pipelines import PIPELINES, Pipeline, Setting
+from contextnet_ros.tools.bench_pipelines import PIPELINES, Pipeline
 from contextnet_ros.tools.bench_report import (
     add_ratios,
     make_row,
@@ -24,53 +24,13 @@ from contextnet_ros.tools.bench_report import (
     table,
 )
 
-# What imports them, openvino quietly.
-RUNTIMES = {
-    "onnxruntime": "contextnet_ros.inference.onnx_backend",
-    "openvino": "contextnet_ros.inference.openvino_backend",
-}
-SIZE = (70, 100)
 OF_NETWORK = {"network": "cn14", "multiply_adds": 5 * 10**9, "moved_bytes": 10**9}
-
-
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory):
-    torch.manual_seed(0)
-    network = ContextNet(11)
-    torch.nn.init.normal_(network.classifier.weight, std=100)
-    path = tmp_path_factory.mktemp("weights") / "random.safetensors"
-    save_weights(path, network, WeightHeader(table=CAMVID))
-    return path
-
-
-@pytest.fixture
-def setting(weights):
-    def make(backend="ours", **changes):
-        values = {
-            "backend": backend,
-            "weights": weights,
-            "network_size": "frame",
-            "device": "cpu",
-            "precision": "auto",
-            "outputs": ("label",),
-            "height": SIZE[0],
-            "width": SIZE[1],
-            "num_threads": 1,
-        }
-        return Setting(**{**values, **changes})
-
-    return make
-
-
-def frames(count=3):
-    return np.random.default_rng(0).integers(0, 256, (count, *SIZE, 3), np.uint8)
 
 
 # torch-compile is left out: it needs a C++ compiler and minutes; it differs in one line.
 @pytest.mark.parametrize("backend", sorted(set(PIPELINES) - {"torch-compile"}))
 def test_every_pipeline_gives_the_label_of_the_networks_full_size_logits(setting, weights, backend):
-    if backend in RUNTIMES:
-        pytest.importorskip(RUNTIMES[backend])
+    import_runtime(backend)
     (frame,) = frames(1)
     network, header = load_weights(weights)
     scaled = (frame[..., ::-1] / 255.0 - np.array(header.mean)) / np.array(header.std)
@@ -89,15 +49,13 @@ def test_every_pipeline_gives_the_label_of_the_networks_full_size_logits(setting
 
 @pytest.mark.parametrize("backend", ["torch", "torch-channels-last", "onnxruntime"])
 def test_peers_in_float32_alone_say_so(setting, backend):
-    if backend in RUNTIMES:
-        pytest.importorskip(RUNTIMES[backend])
+    import_runtime(backend)
     with pytest.raises(UserError, match=f"{backend} is compared in float32.*auto or float32"):
         make_pipeline(setting(backend, precision="bfloat16"))
 
 
 def test_openvino_and_ours_choose_one_precision(setting):
-    backend = pytest.importorskip(RUNTIMES["openvino"])
-    chosen = "bfloat16" if backend.computes_in_bfloat16() else "float32"
+    chosen = "bfloat16" if import_runtime("openvino").computes_in_bfloat16() else "float32"
     assert [make_pipeline(setting(name)).precision for name in ("ours", "openvino")] == [chosen] * 2
 
 

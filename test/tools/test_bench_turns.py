@@ -7,19 +7,10 @@ import json
 import numpy as np
 import pytest
 
-from contextnet_ros.labels import CAMVID
-from contextnet_ros.network import ContextNet, WeightHeader, save_weights
 from contextnet_ros.tools import bench, bench_worker
 from contextnet_ros.tools.bench_pipelines import Setting
 
 SIZE = (48, 64)
-
-
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory):
-    path = tmp_path_factory.mktemp("weights") / "random.safetensors"
-    save_weights(path, ContextNet(11), WeightHeader(table=CAMVID))
-    return path
 
 
 class Mortal:

@@ -6,22 +6,10 @@ import re
 import cv2
 import numpy as np
 import pytest
-import torch
 
 from contextnet_ros.inference import Segmenter
 from contextnet_ros.labels import CAMVID
-from contextnet_ros.network import ContextNet, WeightHeader, save_weights
 from contextnet_ros.tools.segment import main
-
-
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory):
-    torch.manual_seed(0)
-    network = ContextNet(11)
-    torch.nn.init.normal_(network.classifier.weight, std=100)
-    path = tmp_path_factory.mktemp("weights") / "random.safetensors"
-    save_weights(path, network, WeightHeader(table=CAMVID))
-    return path
 
 
 @pytest.fixture(scope="module")
