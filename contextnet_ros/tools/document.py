@@ -62,7 +62,8 @@ def scores_table(paths: Sequence[Path]) -> str:
 
 
 def _heading(result: dict[str, Any]) -> str:
-    return f"{result['model']}: {result['data']}, seen at {result['network_size']}"
+    trained = " (trained on)" if result.get("trained_on") else ""
+    return f"{result['model']}: {result['data']}{trained}, seen at {result['network_size']}"
 
 
 def _percent(value: float | None) -> str:

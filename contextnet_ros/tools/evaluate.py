@@ -22,7 +22,7 @@ from contextnet_ros.training.datasets import FIRST_UNSEEN_SEED, LabelledFrames
 from contextnet_ros.training.evaluation import Evaluation
 from contextnet_ros.training.folders import cityscapes_images
 from contextnet_ros.training.score_pictures import compared, confusion_picture
-from contextnet_ros.training.sources import DATA_KEYS, open_data
+from contextnet_ros.training.sources import DATA_KEYS, open_data, trains_on
 from contextnet_ros.training.views import AveragedViews
 
 PROG = "contextnet-eval"
@@ -104,13 +104,15 @@ def _evaluate(options: argparse.Namespace) -> int:
     predict = _predictor(options, segmenter)
     if options.submission is not None:
         return _submit(options, segmenter, predict)
-    frames = open_data(_entry(options), segmenter.header.table, options.root)
+    entry = _entry(options)
+    frames = open_data(entry, segmenter.header.table, options.root)
     evaluation = Evaluation(frames, segmenter.header.ignore_id)
     evaluation.run(predict)
     scores = {
         "network_size": str(segmenter.network_size),
         "precision": segmenter.precision,
         **evaluation.to_dict(),
+        "trained_on": trains_on(segmenter.header.recipe, entry),
     }
     if isinstance(predict, AveragedViews):
         scores["precision"] = "float32"
@@ -204,6 +206,8 @@ def report(model: str, scores: dict[str, Any]) -> str:
         lines.append(f"  {name:<16} {percent(scores[key])}")
     if "iiou_left_out" in scores:
         lines.append(f"  iIoU left out: {scores['iiou_left_out']}")
+    if scores["trained_on"]:
+        lines.append("  The weights were trained on frames of these: it says little of others.")
     return "\n".join(lines)
 
 

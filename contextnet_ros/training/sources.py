@@ -51,6 +51,23 @@ def open_data(entry: dict[str, Any], table: ClassTable, roots: Roots) -> Labelle
     return Mapped(source, table, class_lookup(source.table, table, entry.get("map")))
 
 
+def trains_on(recipe: Mapping[str, Any], entry: Mapping[str, Any]) -> bool:
+    """Whether a recipe, as weight files hold it, trains on frames of the split or scenes that
+    `entry` names; of folders nothing is known."""
+    for trained in recipe.get("train", ()):
+        if trained["data"] != entry["data"]:
+            continue
+        if "split" in entry and trained["split"] == entry["split"]:
+            return True
+        if "first_seed" in entry:
+            one, other = (
+                range(e["first_seed"], e["first_seed"] + e["num_scenes"]) for e in (trained, entry)
+            )
+            if max(one.start, other.start) < min(one.stop, other.stop):
+                return True
+    return False
+
+
 class Shelf:
     """The data of trainings one after another: what the next one has too is not read again, and
     the rest is let go before it reads its own."""

@@ -59,7 +59,15 @@ def test_training_then_scoring(
     assert scores["precision"] == "float32"
     assert set(scores["iou_percent"]) == set(read_header(best).table.names)
     assert {"device", "versions", "commit", "date"} <= set(scores["provenance"])
-    assert f"{scores['miou_percent']:.2f} %" in capsys.readouterr().out
+    assert scores["trained_on"] is False
+    printed = capsys.readouterr().out
+    assert f"{scores['miou_percent']:.2f} %" in printed
+    assert "trained on" not in printed
+
+    again = ["--model", str(best), "--data", "generated", *options, "--first-seed", "1"]
+    assert evaluate.main(again) == 0
+    assert json.loads(result.read_text())["trained_on"] is True
+    assert "trained on frames of these" in capsys.readouterr().out
 
 
 def test_ctrl_c_leaves_a_run_that_the_same_command_finishes(tmp_path: Path, recipe: Path) -> None:

@@ -17,7 +17,7 @@ from contextnet_ros.training.datasets import (
     combined_licence,
 )
 from contextnet_ros.training.folders import CamVid
-from contextnet_ros.training.sources import open_data
+from contextnet_ros.training.sources import open_data, trains_on
 
 
 def test_camvid_reads_pairs_by_name_and_ignores_unlabelled(camvid: Path) -> None:
@@ -156,3 +156,20 @@ def test_recordings_are_held_out_or_singled_out(camvid: Path) -> None:
         found(only=5)
     description = open_data({**entry, "only": "0006R0"}, CAMVID, camvid).description
     assert description == "camvid train of 0006R0 (2 frames)"
+
+
+@pytest.mark.parametrize(
+    ("entry", "trained_on"),
+    [
+        ({"data": "camvid", "split": "train"}, True),
+        ({"data": "camvid", "split": "val"}, False),
+        ({"data": "cityscapes", "split": "train"}, False),
+        ({"data": "generated", "first_seed": 19, "num_scenes": 40}, True),
+        ({"data": "generated", "first_seed": 20, "num_scenes": 40}, False),
+        ({"data": "folders", "images": "a", "labels": "b", "table": "c"}, False),
+    ],
+)
+def test_what_a_recipe_trains_on(entry, trained_on):
+    scenes = {"data": "generated", "first_seed": 10, "num_scenes": 10}
+    assert trains_on({"train": [{"data": "camvid", "split": "train"}, scenes]}, entry) is trained_on
+    assert trains_on({}, entry) is False
