@@ -159,7 +159,9 @@ class CudaDevice:
                 stream.run(work)
             stream.stream.synchronize()
             graph = torch.cuda.CUDAGraph()
-            pool = next((kept.pool() for kept in self._graphs), None)
+            # Held, since a pool goes with the last graph that has it.
+            other = next(iter(self._graphs), None)
+            pool = None if other is None else other.pool()
             # The outer one sets this thread's stream back where a recording fails; others may use
             # the GPU meanwhile, since only this thread's calls belong to the recording.
             with (
@@ -173,6 +175,12 @@ class CudaDevice:
         return graph.replay
 
     def release(self) -> None:
+        release_cached()
+
+
+def release_cached() -> None:
+    """Give back what torch keeps of GPUs' memory; waits for a recording, which that would break."""
+    with _RECORDING:
         torch.cuda.empty_cache()
 
 

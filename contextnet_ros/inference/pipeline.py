@@ -22,6 +22,7 @@ from contextnet_ros.inference.device import (
     REMEDY,
     Device,
     DeviceError,
+    Stream,
     Work,
     explained,
     explaining,
@@ -135,15 +136,16 @@ class Pipeline:
             self._streams["network"].run(work)
 
     @contextmanager
-    def alone(self, what: str) -> Iterator[None]:
-        """Leave the device to the caller: nothing is in flight, and nothing starts.
+    def alone(self, what: str) -> Iterator[Stream]:
+        """Leave the device to the caller, and the stream of its kernels: nothing is in flight, and
+        nothing starts.
 
         Raises an exception of the block as `run` does.
         """
         with self._lock, self._explaining(what):
             for ring in self._rings.values():
                 ring.finish()
-            yield
+            yield self._streams["network"]
 
     def close(self) -> None:
         """Wait for what is in flight and let all memory go; another frame starts anew."""

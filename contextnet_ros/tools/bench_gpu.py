@@ -53,8 +53,12 @@ class GpuPipeline(Pipeline):
     @abstractmethod
     def _time_stages(self, frame: Frame, repeats: int) -> StageTimes: ...
 
+    def warmed_up(self) -> None:
+        """Count memory from here on: the search for convolutions, before, takes more."""
+        torch.cuda.reset_peak_memory_stats(self.device)
+
     def peak_device_bytes(self) -> int:
-        """Return the most that torch's allocator has taken from the device for frames."""
+        """Return the most that torch's allocator has had of the device for frames once warm."""
         if self._peak_bytes is not None:
             return self._peak_bytes
         return torch.cuda.max_memory_reserved(self.device)
@@ -135,6 +139,8 @@ class TorchOnGpu(GpuPipeline):
         def milliseconds(work: Callable[[], Any]) -> list[float]:
             times = []
             for _ in range(repeats):
+                # Twice: while the device is at the first, the host has started the second.
+                work()
                 start.record()
                 work()
                 end.record()

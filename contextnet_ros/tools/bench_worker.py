@@ -17,6 +17,7 @@ import cv2
 import numpy as np
 
 from contextnet_ros.files import UserError
+from contextnet_ros.inference.pipeline import SLOTS
 from contextnet_ros.tools.bench_coarse import COARSE, CoarseNetwork, measure_coarse, start_coarse
 from contextnet_ros.tools.bench_gpu import ALONE, GpuPipeline, make_pipeline, measure_alone
 from contextnet_ros.tools.bench_pipelines import Pipeline, Setting
@@ -92,6 +93,8 @@ def _serve(connection: Connection, setting: Setting, path: Path) -> None:
         for frame in frames[:_WARM_UP_FRAMES]:
             pipeline(frame)
         label = pipeline(frames[0])
+        if isinstance(pipeline, GpuPipeline):
+            pipeline.warmed_up()
         info = {"runs": pipeline.runs, "precision": pipeline.precision, "label": label}
         connection.send(info)
         following = itertools.cycle(frames)
@@ -109,6 +112,8 @@ def _serve(connection: Connection, setting: Setting, path: Path) -> None:
             elif mode in ALONE and isinstance(pipeline, GpuPipeline):
                 connection.send(measure_alone(pipeline, mode, next(following), count))
             else:
+                # Those ahead fill the pipeline.
+                count += SLOTS if mode == "pipelined" else 0
                 connection.send(measure(pipeline, mode, itertools.islice(following, count)))
     except (EOFError, KeyboardInterrupt):
         pass
@@ -126,8 +131,8 @@ def measure(pipeline: Pipeline, mode: str, frames: Any) -> dict[str, Any]:
     """Return the milliseconds of every frame, and of every stage where the mode has stages.
 
     sequential: a frame is handed over when the label of the one before is there. pipelined: the
-    time between a label and the next. kernel: the network's stage alone. stages: each stage. On a
-    GPU the last two are measure_alone's.
+    time between a label and the next, but for the frames ahead, which fill the pipeline. kernel:
+    the network's stage alone. stages: each stage. On a GPU the last two are measure_alone's.
     """
     frame_ms: list[float] = []
     stage_ms: dict[str, list[float]] = {}
@@ -137,7 +142,7 @@ def measure(pipeline: Pipeline, mode: str, frames: Any) -> dict[str, Any]:
             now = time.perf_counter()
             frame_ms.append((now - start) * 1e3)
             start = now
-        return {"frame_ms": frame_ms, "stage_ms": stage_ms}
+        return {"frame_ms": frame_ms[SLOTS:], "stage_ms": stage_ms}
     for frame in frames:
         start = time.perf_counter()
         pipeline(frame)

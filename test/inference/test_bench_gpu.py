@@ -145,6 +145,8 @@ def test_a_peer_labels_as_the_networks_full_size_logits_and_times_what_is_betwee
     assert measure_alone(pipeline, "stages", frame, 3)["stage_ms"] == {
         "copy_in": [0, 0, 0], "kernels": [1, 1, 1], "copy_out": [0, 0, 0],
     }  # fmt: skip
+    # Once for its label, and each time behind one that is not counted.
+    assert len(work) == 1 + 2 * 3
     assert all(there.dtype == torch.uint8 for there in work)
 
 
@@ -218,7 +220,9 @@ def test_a_worker_times_stages_of_another_frame_in_every_turn(
 
     pipeline._time_stages = time_stages
     monkeypatch.setattr(bench_worker, "make_pipeline", lambda _: pipeline)
-    monkeypatch.setattr(torch.cuda, "max_memory_reserved", lambda _: 7)
+    reserved = [9]
+    monkeypatch.setattr(torch.cuda, "max_memory_reserved", lambda _: reserved[0])
+    monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", lambda _: reserved.__setitem__(0, 7))
     given = np.stack([make_frame(*SIZE, seed=i) for i in range(3)])
     np.save(tmp_path / "frames.npy", given)
     connection = Connection([("kernel", 3), ("stages", 3), ("pipelined", 2), ("memory", 0)])
