@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 import tempfile
@@ -24,15 +25,7 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
     folders are made. Raises UserError where the file can't be written.
     """
     target = Path(path)
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(
-            prefix=f".{target.stem}-", suffix=target.suffix, dir=target.parent
-        )
-        os.close(handle)
-    except OSError as error:
-        raise UserError(f"cannot write {target}: {error.strerror}") from error
-    temporary = Path(name)
+    temporary = _temporary_beside(target)
     try:
         yield temporary
         # mkstemp makes files private; a finished file gets the permissions of any other.
@@ -44,6 +37,27 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
         raise UserError(f"cannot write {target}: {error.strerror or error}") from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _temporary_beside(target: Path) -> Path:
+    try:
+        if target.is_dir():
+            raise IsADirectoryError(errno.EISDIR, "it is a folder")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(
+            prefix=f".{target.stem}-", suffix=target.suffix, dir=target.parent
+        )
+        os.close(handle)
+    except OSError as error:
+        raise UserError(f"cannot write {target}: {error.strerror}") from error
+    return Path(name)
+
+
+def check_writable(*paths: Path | None) -> None:
+    """Raise UserError for the first that `atomic_write` could not write, before the work for it."""
+    for path in paths:
+        if path is not None:
+            _temporary_beside(path).unlink()
 
 
 def resource_dir(name: str) -> Path:

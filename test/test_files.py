@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from contextnet_ros.files import UserError, atomic_write, resource_dir, run_command
+from contextnet_ros.files import UserError, atomic_write, check_writable, resource_dir, run_command
 
 
 def test_a_file_appears_whole_with_the_permissions_of_any_other(tmp_path: Path) -> None:
@@ -20,6 +20,19 @@ def test_a_file_appears_whole_with_the_permissions_of_any_other(tmp_path: Path) 
     assert target.read_text() == "new"
     assert target.stat().st_mode == other.stat().st_mode
     assert [p.name for p in target.parent.iterdir()] == ["x.json"]
+
+
+def test_what_can_not_be_written_is_told_before_the_work(tmp_path: Path) -> None:
+    target = tmp_path / "a" / "x.json"
+    check_writable(None, target)
+    assert list(target.parent.iterdir()) == []
+    with pytest.raises(UserError, match=f"cannot write {target.parent}: it is a folder"):
+        check_writable(target, target.parent)
+    target.write_text("old")
+    check_writable(target)
+    assert target.read_text() == "old"
+    with pytest.raises(UserError, match=r"cannot write .*y\.json"):
+        check_writable(target / "y.json")
 
 
 def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from contextnet_ros.files import UserError, atomic_write, run_command
+from contextnet_ros.files import UserError, atomic_write, check_writable, run_command
 from contextnet_ros.inference import Segmenter, model_path
 from contextnet_ros.labels import CITYSCAPES, CITYSCAPES_LABEL_IDS, Pixels
 from contextnet_ros.network import load_weights
@@ -101,6 +101,8 @@ def _evaluate(options: argparse.Namespace) -> int:
     )
     if segmenter.note:
         print(segmenter.note, file=sys.stderr)
+    details = None if options.details is None else options.details / "frames.csv"
+    check_writable(options.json, details)
     predict = _predictor(options, segmenter)
     if options.submission is not None:
         return _submit(options, segmenter, predict)

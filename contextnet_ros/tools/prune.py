@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import argparse
+import json
 from dataclasses import replace
 from pathlib import Path
 
+import torch
+
 from contextnet_ros import __version__
-from contextnet_ros.files import run_command
+from contextnet_ros.files import UserError, atomic_write, check_writable, run_command
 from contextnet_ros.inference import model_path
 from contextnet_ros.network import count_parameters, load_weights, save_weights
+from contextnet_ros.provenance import provenance
 from contextnet_ros.training.pruning import prune
 
 EXAMPLES = """examples:
@@ -31,6 +35,7 @@ def parser() -> argparse.ArgumentParser:
         "--width", type=float, required=True, help="feature maps that stay, times the variant's"
     )
     result.add_argument("-o", "--output", type=Path, required=True, help="weight file to write")
+    result.add_argument("--json", type=Path, help="write the counts of parameters to this file")
     return result
 
 
@@ -40,11 +45,25 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _prune(options: argparse.Namespace) -> int:
+    if options.output.suffix != ".safetensors":
+        raise UserError(f"-o {options.output}: the name of a weight file ends with .safetensors")
+    check_writable(options.output, options.json)
     network, header = load_weights(model_path(options.model))
     pruned = prune(network, options.width)
     # The scores are those of the network before: none has been measured of this one.
     header = replace(header, width=options.width, scores=[], package_version=__version__)
     save_weights(options.output, pruned, header)
+    if options.json is not None:
+        result = {
+            "model": options.model,
+            "output": str(options.output),
+            "width": options.width,
+            "parameters": count_parameters(pruned),
+            "parameters_before": count_parameters(network),
+            "provenance": provenance(torch.device("cpu")),
+        }
+        with atomic_write(options.json) as temporary:
+            temporary.write_text(json.dumps(result, indent=1) + "\n")
     print(
         f"{options.output}: {header.network}, {count_parameters(pruned):,} of "
         f"{count_parameters(network):,} parameters; train on with "

@@ -8,7 +8,7 @@ import shlex
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from contextnet_ros.files import UserError, atomic_write, run_command
+from contextnet_ros.files import UserError, atomic_write, check_writable, run_command
 from contextnet_ros.labels import CITYSCAPES
 from contextnet_ros.network import VARIANTS
 from contextnet_ros.tools import bench, evaluate
@@ -118,6 +118,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def _study(options: argparse.Namespace) -> int:
     recipe = Recipe.load(options.recipe).with_settings(options.set)
+    check_writable(options.json)
     world, device = join(options.device)
     try:
         setup = Setup(parse_roots(options.root), device, options.workers, world)

@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from contextnet_ros.files import atomic_write, run_command
+from contextnet_ros.files import atomic_write, check_writable, run_command
 from contextnet_ros.inference.backend import choose_device
 from contextnet_ros.network import read_header
 from contextnet_ros.provenance import provenance
@@ -65,6 +65,9 @@ def parser() -> argparse.ArgumentParser:
         metavar="KEY=VALUE",
         help="override a setting of the recipe; the value is YAML",
     )
+    result.add_argument(
+        "--ppm", action="store_true", help="pyramid pooling (section 2.2), as --set ppm=true"
+    )
     result.add_argument("--device", default="auto", help="auto, cpu or cuda (default: auto)")
     result.add_argument(
         "--workers", type=int, default=1, help="processes that load frames (default: %(default)s)"
@@ -94,10 +97,12 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _train(options: argparse.Namespace) -> int:
-    recipe = Recipe.load(options.recipe).with_settings(options.set)
+    settings = [*options.set, *(["ppm=true"] if options.ppm else [])]
+    recipe = Recipe.load(options.recipe).with_settings(settings)
     if options.show:
         print(yaml.safe_dump(recipe.to_dict(), sort_keys=False), end="")
         return 0
+    check_writable(options.json)
     world, device = join(options.device)
     try:
         return _run(options, recipe, world, device)

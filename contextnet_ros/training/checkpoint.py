@@ -87,15 +87,21 @@ def load_checkpoint(folder: Path, recipe: Recipe) -> dict[str, Any] | None:
     path = folder / CHECKPOINT_NAME
     if not path.is_file():
         return None
+    remedy = "delete it to start again, or name another folder with -o"
     try:
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
         raise UserError(
-            f"checkpoint {path} can't be read ({type(error).__name__}): "
-            "delete it to start again, or name another folder with -o"
+            f"checkpoint {path} can't be read ({type(error).__name__}): {remedy}"
         ) from error
-    # Through Recipe, so that a run from before a key was there goes on with that key's default.
-    earlier, wanted = Recipe.from_dict(state["recipe"]).to_dict(), recipe.to_dict()
+    if not isinstance(state, dict) or "recipe" not in state:
+        raise UserError(f"checkpoint {path} is of no training here: {remedy}")
+    try:
+        # Through Recipe, so that a run from before a key was there goes on with its default.
+        earlier = Recipe.from_dict(state["recipe"]).to_dict()
+    except UserError as error:
+        raise UserError(f"checkpoint {path} is of another version ({error}): {remedy}") from error
+    wanted = recipe.to_dict()
     if earlier != wanted:
         keys = sorted(key for key in wanted if wanted[key] != earlier[key])
         raise UserError(

@@ -16,6 +16,7 @@ from contextnet_ros.labels import (
     CAMVID,
     CITYSCAPES,
     CITYSCAPES_TO_CAMVID,
+    IGNORE_ID,
     ClassTable,
     Pixels,
 )
@@ -26,6 +27,8 @@ FIRST_UNSEEN_SEED = 900_000
 
 _PNG_END = b"IEND\xaeB`\x82"
 """A PNG's last chunk, with its checksum."""
+
+_JPEG_END = b"\xff\xd9"
 
 GENERATED_LICENCE = "generated scenes: no restriction"
 
@@ -42,6 +45,7 @@ class LabelledFrames(ABC):
     table: ClassTable
     licence: str
     description: str
+    split: str | None = None
 
     @abstractmethod
     def __len__(self) -> int: ...
@@ -99,8 +103,7 @@ class PairedFiles(LabelledFrames):
         image_path, _ = self.pairs[index]
         image = _read(image_path, cv2.IMREAD_COLOR)
         label = self.label(index)
-        if image.shape[:2] != label.shape:
-            raise UserError(f"{image_path} is {image.shape[:2]}, its label {label.shape}")
+        _check_size(image_path, image.shape[:2], label)
         return image, label
 
     def label(self, index: int) -> Pixels:
@@ -131,9 +134,7 @@ class PairedFiles(LabelledFrames):
         for index, (image_path, _) in enumerate(
             tqdm(self.pairs, desc=f"checking {self.description}", delay=2)
         ):
-            size, label = _image_size(image_path), self.label(index)
-            if size != label.shape:
-                raise UserError(f"{image_path} is {size}, its label {label.shape}")
+            _check_size(image_path, _image_size(image_path), self.label(index))
 
 
 def pair_up(
@@ -153,10 +154,26 @@ def pair_up(
 
 
 def _read(path: Path, flags: int) -> Pixels:
-    image = cv2.imread(str(path), flags)
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise UserError(f"{path} can't be read: {error.strerror}") from error
+    # OpenCV fills up what is missing of a JPEG with gray. An end ahead is a thumbnail's.
+    if data.startswith(b"\xff\xd8") and data.rfind(_JPEG_END) < len(data) // 2:
+        raise UserError(f"{path} is cut off: copy it again")
+    image = cv2.imdecode(np.frombuffer(data, np.uint8), flags) if data else None
     if image is None:
         raise UserError(f"{path} is no readable image: copy it again")
     return np.asarray(image)
+
+
+def _check_size(path: Path, size: tuple[int, ...], label: Pixels) -> None:
+    if size != label.shape:
+        (height, width), (rows, columns) = size, label.shape
+        raise UserError(
+            f"{path} is {width} x {height}, its label {columns} x {rows}: resize the image, or "
+            "take the label that belongs to it"
+        )
 
 
 def _has_palette(path: Path) -> bool:
@@ -236,6 +253,7 @@ class Mapped(LabelledFrames):
         self.table = table
         self.lookup = lookup
         self.licence = source.licence
+        self.split = source.split
         self.description = f"{source.description} as {table.name}"
 
     def __len__(self) -> int:
@@ -265,8 +283,14 @@ def ready(source: LabelledFrames) -> LabelledFrames:
         return InMemory(source)
     image, label = source[0]
     if (image.nbytes + label.nbytes) * len(source) <= KEPT_BYTES:
-        return InMemory(source)
-    source.check()
+        source = InMemory(source)
+    else:
+        source.check()
+    if all((source.label(index) == IGNORE_ID).all() for index in range(len(source))):
+        raise UserError(
+            f"{source.description}: no pixel of its labels belongs to a class; compare the values "
+            "in them with the class table, and its `ignore`"
+        )
     return source
 
 
@@ -276,6 +300,7 @@ class InMemory(LabelledFrames):
     def __init__(self, source: LabelledFrames) -> None:
         self.table = source.table
         self.licence = source.licence
+        self.split = source.split
         self.description = source.description
         self._names = [source.name(index) for index in range(len(source))]
         self._frames: list[tuple[Pixels, Pixels]] = list(

@@ -14,6 +14,7 @@ from contextnet_ros.network import fold_batch_norm, load_weights
 from contextnet_ros.network.contextnet import pad_to_multiple
 from contextnet_ros.network.variants import STRIDE
 from contextnet_ros.training.pixels import normalized
+from contextnet_ros.training.tables import told_apart
 
 
 class Teachers:
@@ -31,8 +32,8 @@ class Teachers:
             network, header = load_weights(model_path(model))
             if header.table != table:
                 raise UserError(
-                    f"teacher {model} has {header.table.num_classes} {header.table.name} classes, "
-                    f"the recipe {table.num_classes} of {table.name}: name one with the same table"
+                    f"teacher {model} has {told_apart(header.table, table)}, the recipe "
+                    f"{told_apart(table, header.table)}: name one with the same table"
                 )
             folded = fold_batch_norm(network).to(device).requires_grad_(False)
             self.licences.append(header.data_licence)

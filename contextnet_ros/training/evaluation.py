@@ -67,6 +67,7 @@ class Evaluation:
         """Percentages for a JSON result."""
         result = {
             "data": self.frames.description,
+            "split": self.frames.split,
             "frames": len(self.frames),
             **self.confusion.to_dict(self.frames.table),
         }

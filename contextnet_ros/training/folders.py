@@ -46,6 +46,7 @@ class CamVid(PairedFiles):
                     f"{split}/ and {split}annot/ as --root"
                 )
         images, labels = ({path.name: path for path in f.glob("*.png")} for f in folders)
+        self.split = split
         pairs = pair_up(f"CamVid {split}", root, images, labels)
         chosen = _chosen(recordings(image.name for image, _ in pairs), only, without, split)
         super().__init__(
@@ -82,6 +83,7 @@ class Cityscapes(PairedFiles):
     def __init__(self, root: Path, split: str, quality: str = "fine") -> None:
         if quality not in ("fine", "coarse"):
             raise UserError(f"Cityscapes quality {quality!r} is unknown; choose fine or coarse")
+        self.split = split
         kind = f"gt{quality.capitalize()}"
         images = cityscapes_images(root, split)
         labels = _by_frame(root / kind / split, f"_{kind}_labelIds.png")
@@ -136,8 +138,13 @@ class Folders(PairedFiles):
                 raise UserError(
                     f"folder {folder} does not exist: give folders of images and labels"
                 )
-            files = list_files(folder, suffixes)
-            found.append({str(file.relative_to(folder).with_suffix("")): file for file in files})
+            by_name: dict[str, Path] = {}
+            for file in list_files(folder, suffixes):
+                name = str(file.relative_to(folder).with_suffix(""))
+                if name in by_name:
+                    raise UserError(f"{by_name[name]} and {file} have one name: keep one of them")
+                by_name[name] = file
+            found.append(by_name)
         super().__init__(
             labels_in.table,
             licence,

@@ -79,6 +79,13 @@ class Training:
         self.folder = folder
         self.workers = workers
         self.device = choose_device(device)
+        apart = self.world.size == 1 or self.device.type == "cpu"
+        if apart and recipe.batch == self.world.size and recipe.leaves_one_value:
+            raise UserError(
+                f"batch is {recipe.batch} for {self.world.size} process(es) and leaves one value "
+                "of a feature, which batch normalization can't use: give twice as much, or "
+                "freeze_normalization with an init"
+            )
         self.augments = augment == "device" or (augment == "auto" and self.device.type == "cuda")
         if workers < 0:
             raise UserError(f"workers is {workers}; give 0 or more")

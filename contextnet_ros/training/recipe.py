@@ -20,11 +20,12 @@ from contextnet_ros.training.recipe_values import (
     entries,
     number,
     pair,
+    read_yaml,
     refuse_unknown,
     texts,
     typed,
 )
-from contextnet_ros.training.sources import DATA_KEYS
+from contextnet_ros.training.sources import checked_entry
 from contextnet_ros.training.tables import find_table
 
 OPTIMIZERS = ("adamw", "rmsprop")
@@ -92,13 +93,7 @@ class Recipe:
                 f"recipe {name_or_path!r} does not exist: give the path of a YAML file, "
                 f"or one of {', '.join(known)}"
             )
-        try:
-            data = yaml.safe_load(path.read_text())
-        except yaml.YAMLError as error:
-            raise UserError(f"recipe {path} is no YAML: {' '.join(str(error).split())}") from error
-        if not isinstance(data, dict):
-            raise UserError(f"recipe {path} holds no settings")
-        return cls.from_dict({"name": path.stem, **data})
+        return cls.from_dict({"name": path.stem, **read_yaml("recipe", path)})
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Recipe:
@@ -116,7 +111,7 @@ class Recipe:
         prune = _prune_stages(data.pop("prune", None))
         for key in ("train", "validate"):
             if key in data:
-                data[key] = entries(key, data[key])
+                data[key] = tuple(map(checked_entry, entries(key, data[key])))
         if "teacher" in data:
             data["teacher"] = texts("teacher", data["teacher"])
         recipe = cls(
@@ -158,6 +153,8 @@ class Recipe:
         for key in _FROM_ZERO:
             if getattr(self, key) < 0:
                 raise UserError(f"{key} is {getattr(self, key)}; give 0 or more")
+        if self.seed >= 1 << 63:
+            raise UserError(f"seed is {self.seed}; give less than 2^63")
         if self.learning_rate <= 0:
             raise UserError(f"learning_rate is {self.learning_rate}; give more than 0")
         if self.class_weights is not None and self.class_weights <= 1:
@@ -194,19 +191,6 @@ class Recipe:
         self.augmentation.check(VARIANTS[self.variant].size_multiple)
         if not self.train:
             raise UserError("the recipe names no training data: fill in `train`")
-        for entry in (*self.train, *self.validate):
-            kind = entry.get("data")
-            if kind not in DATA_KEYS:
-                raise UserError(f"data {kind!r} is unknown; choose from {sorted(DATA_KEYS)}")
-            keys = DATA_KEYS[kind]
-            refuse_unknown(entry, {*keys, "data", "share", "root", "map"}, f"data {kind}")
-            for key, needed in keys.items():
-                if needed and key not in entry:
-                    raise UserError(f"data {kind} lacks {key!r}: {entry}")
-            if "size" in entry:
-                pair("size", entry["size"], int)
-            if not isinstance(entry.get("map", {}), dict):
-                raise UserError(f"map is {entry['map']!r}; give class names of the data as keys")
         for entry in self.train:
             share = entry.get("share")
             wrong = not isinstance(share, (int, float)) or isinstance(share, bool)
@@ -231,6 +215,13 @@ class Recipe:
             raise UserError(f"prune learning_rate is {prune.learning_rate}; give more than 0")
 
     @property
+    def leaves_one_value(self) -> bool:
+        """Whether some batch normalization sees one value a crop, of which there is no variance."""
+        multiple = VARIANTS[self.variant].size_multiple
+        smallest = self.ppm or self.augmentation.crop == (multiple, multiple)
+        return smallest and not self.freeze_normalization
+
+    @property
     def table(self) -> ClassTable:
         """The class table that `classes` names; raises UserError if its file is gone."""
         return find_table(self.classes)
@@ -242,6 +233,11 @@ class Recipe:
             key, separator, value = setting.partition("=")
             if not separator:
                 raise UserError(f"setting {setting!r} is not of the form key=value")
+            for group, kind in (("augmentation", Augmentation), ("prune", PruneStages)):
+                if key in {f.name for f in fields(kind)} - {f.name for f in fields(self)}:
+                    raise UserError(
+                        f"{key!r} belongs to {group}: --set '{group}={{{key}: {value}}}'"
+                    )
             refuse_unknown({key: value}, {f.name for f in fields(self)}, "recipe")
             try:
                 changes[key] = yaml.safe_load(value)

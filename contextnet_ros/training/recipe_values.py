@@ -1,20 +1,51 @@
-"""Values of recipes, as YAML gives them: of the wanted type, or refused in one line."""
+"""Files that people write in YAML: values of the wanted type, or refused in one line."""
 
 from __future__ import annotations
 
 import difflib
 import math
 from collections.abc import Collection
+from pathlib import Path
 from typing import Any
 
+import yaml
+
 from contextnet_ros.files import UserError
+
+
+class _Loader(yaml.SafeLoader):  # type: ignore[misc]
+    """YAML's, which of two equal keys would take the last without a word."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        for place, key in enumerate(keys):
+            if key in keys[:place]:
+                line = node.value[place][0].start_mark.line + 1
+                raise yaml.YAMLError(f"key {key!r} stands there twice, again in line {line}")
+        mapping: dict[Any, Any] = super().construct_mapping(node, deep)
+        return mapping
+
+
+def read_yaml(what: str, path: Path) -> dict[str, Any]:
+    """The mapping in a YAML file; raises UserError with `what` it is and what is wrong with it."""
+    try:
+        data = yaml.load(path.read_text(encoding="utf-8"), _Loader)
+    except OSError as error:
+        raise UserError(f"{what} {path} can't be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise UserError(f"{what} {path} is no UTF-8 ({error}): save it as that") from error
+    except yaml.YAMLError as error:
+        raise UserError(f"{what} {path} is no YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(data, dict):
+        raise UserError(f"{what} {path} holds no settings: give `key: value`, a line each")
+    return data
 
 
 def refuse_unknown(data: dict[str, Any], known: set[str], where: str) -> None:
     """Raise UserError for a key that is not known, with the nearest one that is."""
     for key in data:
         if key not in known:
-            near = difflib.get_close_matches(key, known, 1)
+            near = difflib.get_close_matches(str(key), known, 1)
             hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(sorted(known))}"
             raise UserError(f"{where} key {key!r} is unknown; {hint}")
 

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
+from contextnet_ros.files import UserError
 from contextnet_ros.network import NetworkSize
 from contextnet_ros.training.augment import Augmentation
 from contextnet_ros.training.crop_device import Windows
@@ -91,6 +92,18 @@ class _BatchPositions:
         return self.steps - self.first_step
 
 
+class _Loader(DataLoader[Any]):
+    """A DataLoader that tells a mistake of the user's as it was told in the loading process."""
+
+    def __iter__(self) -> Any:
+        try:
+            yield from super().__iter__()
+        except UserError as error:
+            # Of another process torch tells where it was, and what, in the last line.
+            _, _, told = str(error).strip().splitlines()[-1].rpartition(f"{UserError.__name__}: ")
+            raise UserError(told) from error
+
+
 def batches(
     samples: AugmentedSamples,
     first_step: int,
@@ -105,7 +118,7 @@ def batches(
 
     Of several processes each gets its own part of every batch.
     """
-    return DataLoader(
+    return _Loader(
         samples,
         batch_sampler=_BatchPositions(first_step, steps, batch, world or World()),
         num_workers=workers,

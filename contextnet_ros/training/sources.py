@@ -10,6 +10,7 @@ from contextnet_ros.files import UserError
 from contextnet_ros.labels import CAMVID, CITYSCAPES, ClassTable
 from contextnet_ros.training.datasets import GeneratedScenes, LabelledFrames, Mapped, ready
 from contextnet_ros.training.folders import CamVid, Cityscapes, Folders
+from contextnet_ros.training.recipe_values import number, pair, refuse_unknown, texts
 from contextnet_ros.training.tables import class_lookup, load_table
 
 DATA_KEYS: dict[str, dict[str, bool]] = {
@@ -38,6 +39,32 @@ def parse_roots(texts: list[str]) -> Roots:
             raise UserError(f"--root {text!r}: {kind!r} is none of {', '.join(DATA_KEYS)}")
         roots[kind] = Path(folder)
     return roots or None
+
+
+def checked_entry(entry: dict[str, Any]) -> dict[str, Any]:
+    """An entry of `train` or `validate` with its values of the right type; raises UserError."""
+    kind = entry.get("data")
+    if not isinstance(kind, str) or kind not in DATA_KEYS:
+        raise UserError(f"data {kind!r} is unknown; choose from {sorted(DATA_KEYS)}")
+    keys = DATA_KEYS[kind]
+    refuse_unknown(entry, {*keys, "data", "share", "root", "map"}, f"data {kind}")
+    for key, needed in keys.items():
+        if needed and key not in entry:
+            raise UserError(f"data {kind} lacks {key!r}: {entry}")
+    checked = dict(entry)
+    for key, value in entry.items():
+        if key in ("first_seed", "num_scenes"):
+            checked[key] = number(key, value, int)
+        elif key == "size":
+            checked[key] = list(pair(key, value, int))
+        elif key == "map":
+            if not isinstance(value, dict):
+                raise UserError(f"map is {value!r}; give class names of the data as keys")
+        elif key in ("only", "without"):
+            texts(key, value)
+        elif key != "share" and not isinstance(value, str):
+            raise UserError(f"{key} is {value!r} in {entry}; give a text")
+    return checked
 
 
 def open_data(entry: dict[str, Any], table: ClassTable, roots: Roots) -> LabelledFrames:
@@ -126,17 +153,9 @@ def _open(entry: dict[str, Any], table: ClassTable, roots: Roots) -> LabelledFra
     if root is None:
         raise UserError(f"the recipe names {kind} data: give its folder as --root")
     if kind == "camvid":
-        return CamVid(root, entry["split"], _texts(entry, "only"), _texts(entry, "without"))
+        only, without = (texts(key, entry.get(key, [])) for key in ("only", "without"))
+        return CamVid(root, entry["split"], only, without)
     return Cityscapes(root, entry["split"], entry.get("quality", "fine"))
-
-
-def _texts(entry: dict[str, Any], key: str) -> list[str]:
-    """One text or a list of them, as a person writes it."""
-    value = entry.get(key, [])
-    texts = [value] if isinstance(value, str) else value
-    if not isinstance(texts, (list, tuple)) or not all(isinstance(text, str) for text in texts):
-        raise UserError(f"{key} is {value!r} in {entry}; give a recording, as 0006R0, or a list")
-    return list(texts)
 
 
 def root_of(entry: dict[str, Any], roots: Roots) -> Path | None:

@@ -133,7 +133,13 @@ def train(
     else:
         if recipe.prune is not None and setup.world.leads:
             _conclude(recipe, folder, parts)
-    return progress(recipe, folder)
+    outcome = progress(recipe, folder)
+    if setup.world.leads and outcome.finished and not outcome.best.is_file():
+        raise UserError(
+            f"{outcome.best} of a finished training is gone: bring it back, or train again with "
+            "another -o"
+        )
+    return outcome
 
 
 def _pruned(stage: Stage, width: float) -> tuple[ContextNet, WeightHeader]:

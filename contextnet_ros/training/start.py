@@ -14,6 +14,7 @@ from contextnet_ros.training.auxiliary import AuxiliaryHead, TrainedNetwork
 from contextnet_ros.training.branches import zero_branch
 from contextnet_ros.training.datasets import LabelledFrames
 from contextnet_ros.training.recipe import Recipe
+from contextnet_ros.training.tables import told_apart
 
 
 def initial_model(
@@ -31,8 +32,8 @@ def initial_model(
         weights, found = start
         if (found.network, found.table) != (header.network, table):
             raise UserError(
-                f"init {recipe.init} is {found.network} with {found.table.name} classes, "
-                f"the recipe wants {header.network} with {table.name}"
+                f"init {recipe.init} is {found.network} with {told_apart(found.table, table)}, "
+                f"the recipe wants {header.network} with {told_apart(table, found.table)}"
             )
         network.load_state_dict(weights.state_dict())
     if recipe.branch is not None:

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 
 from contextnet_ros.files import UserError
 from contextnet_ros.labels import (
@@ -20,6 +19,7 @@ from contextnet_ros.labels import (
     ClassTable,
     Pixels,
 )
+from contextnet_ros.training.recipe_values import read_yaml, refuse_unknown
 
 
 @dataclass(frozen=True)
@@ -37,22 +37,25 @@ def load_table(path: Path) -> LabelFormat:
     that label files hold for it, else its place in the list; `ignore` lists the values of pixels
     that belong to no class, 255 unless given.
     """
-    try:
-        data = yaml.safe_load(path.read_text())
-    except OSError as error:
-        raise UserError(f"class table {path} can't be read: {error.strerror}") from error
-    except yaml.YAMLError as error:
-        raise UserError(f"class table {path} is no YAML: {' '.join(str(error).split())}") from error
+    data = read_yaml("class table", path)
     try:
         return _parse(data)
     except KeyError as error:
         raise UserError(f"class table {path} lacks {error}") from error
-    except (TypeError, ValueError) as error:
+    except (UserError, TypeError, ValueError) as error:
         raise UserError(f"class table {path} can't be used: {error}") from error
 
 
 def _parse(data: dict[str, Any]) -> LabelFormat:
+    refuse_unknown(data, {"name", "classes", "ignore"}, "its")
     entries = data["classes"]
+    if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
+        raise ValueError("give `classes` as a list of {name: ..., color: [R, G, B]}")
+    for entry in entries:
+        refuse_unknown(entry, {"name", "color", "value"}, "class")
+        color = entry["color"]
+        if not isinstance(color, list) or [type(part) for part in color] != [int] * 3:
+            raise ValueError(f"color of {entry['name']!r} is {color!r}: give [R, G, B]")
     table = ClassTable.from_dict(
         {
             "name": data["name"],
@@ -84,6 +87,12 @@ def find_table(name_or_path: str) -> ClassTable:
     )
 
 
+def told_apart(table: ClassTable, other: ClassTable) -> str:
+    """A class table as an error tells it from another, which may have its name."""
+    names = f" ({', '.join(table.names)})" if table.name == other.name else ""
+    return f"{table.num_classes} {table.name} classes{names}"
+
+
 def class_lookup(
     source: ClassTable, target: ClassTable, given: Mapping[str, str | None] | None = None
 ) -> Pixels:
@@ -106,7 +115,8 @@ def class_lookup(
         if answer not in target.names:
             raise UserError(
                 f"class {name!r} of {source.name} has no match in {target.name} ({answer!r} is "
-                f"none of its classes): give `map: {{{name}: CLASS}}`, or null to ignore it"
+                f"none of its classes): give `map: {{{name}: CLASS}}` in a recipe's entry, or "
+                "null to ignore it; scores need weights of the data's own classes"
             )
         lookup[class_id] = target.names.index(answer)
     return lookup

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 
 from contextnet_ros.labels import CAMVID
-from contextnet_ros.network import ContextNet, WeightHeader, load_weights, save_weights
+from contextnet_ros.network import (
+    ContextNet,
+    WeightHeader,
+    count_parameters,
+    load_weights,
+    save_weights,
+)
 from contextnet_ros.tools import prune
 
 
@@ -23,10 +30,23 @@ def test_a_pruned_file_loads_without_the_scores_of_the_wide_one(
     wide: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     target = tmp_path / "narrow.safetensors"
-    assert prune.main(["--model", str(wide), "--width", "1.25", "-o", str(target)]) == 0
+    command = ["--model", str(wide), "--width", "1.25", "-o", str(target)]
+    assert prune.main([*command, "--json", str(tmp_path / "pruned.json")]) == 0
     network, header = load_weights(target)
     assert (network.variant, network.width, header.scores) == ("cn14-160", 1.25, [])
     assert f"--set width=1.25 --set init={target}" in capsys.readouterr().out
+    told = json.loads((tmp_path / "pruned.json").read_text())
+    assert (told["width"], told["parameters"]) == (1.25, count_parameters(network))
+    assert told["parameters_before"] > told["parameters"]
+
+
+def test_a_name_that_would_be_no_weight_file_is_refused(
+    wide: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["--model", str(wide), "--width", "1.25", "-o", str(tmp_path / "narrow")]
+    assert prune.main(command) == 1
+    assert "narrow: the name of a weight file ends with .safetensors" in capsys.readouterr().err
+    assert not (tmp_path / "narrow").exists()
 
 
 @pytest.mark.parametrize("width", ["2", "3", "0"])

@@ -116,6 +116,18 @@ def test_show_prints_the_recipe_with_its_settings(
             "0 gen",
         ),
         (train.main, ["--recipe", "generated", "-o", "x", "--device", "foo"], "'foo' is unknown"),
+        # Before the work.
+        (train.main, ["--recipe", "generated", "-o", "x", "--json", "."], "cannot write ."),
+        (
+            evaluate.main,
+            ["--model", "generated-cn14", "--data", "generated", "--json", "/proc/x.json"],
+            "cannot write /proc/x.json",
+        ),
+        (
+            train.main,
+            ["--recipe", "generated", "-o", "x", "--ppm", "--set", "batch=1"],
+            "batch is 1 for 1 process",
+        ),
     ],
 )
 def test_mistakes_are_told_in_one_line(

@@ -133,7 +133,7 @@ def test_large_data_stays_on_disk_and_is_checked_there(
     assert isinstance(source, PairedFiles)
     path = next((cityscapes / "leftImg8bit/train/zurich").glob("*.png"))
     cv2.imwrite(str(path), np.zeros((10, 20, 3), np.uint8))
-    with pytest.raises(UserError, match=r"zurich.*\(10, 20\), its label \(64, 96\)"):
+    with pytest.raises(UserError, match=r"zurich.*20 x 10, its label 96 x 64"):
         ready(Cityscapes(cityscapes, "train"))
 
 
@@ -165,7 +165,13 @@ def test_folders_with_an_unknown_value_or_a_lone_file_are_refused(farm: Path) ->
         ("value: 7", "value: 4", "value 4 is claimed twice"),
         ("value: 7", "value: 300", "300 is no byte"),
         ("[70, 130, 180]", "[70, 130, 280]", "no colour"),
-        ("classes:", "clases:", "lacks 'classes'"),
+        ("classes:", "clases:", "'clases' is unknown; did you mean 'classes'"),
+        ("name: farm", "", "lacks 'name'"),
+        ("value: 7", "vlaue: 7", "'vlaue' is unknown; did you mean 'value'"),
+        ("[70, 130, 180]", "blue", "color of 'sky' is 'blue': give"),
+        ("[70, 130, 180]", "[1, 2]", r"color of 'sky' is \[1, 2\]: give"),
+        (TABLE, "", "holds no settings"),
+        (TABLE, "name: farm\nclasses: [field, cow]", "give `classes` as a list of"),
         ("classes:", "classes: [", "no YAML"),
     ],
 )
@@ -176,6 +182,37 @@ def test_a_broken_class_table_is_refused(farm: Path, old: str, new: str, message
         load_table(path)
     assert "farm.yaml" in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_two_images_of_one_name_are_refused(farm: Path) -> None:
+    table = load_table(farm / "farm.yaml").table
+    image = next(path for path in sorted((farm / "images").rglob("*")) if path.is_file())
+    cv2.imwrite(str(image.with_suffix(".bmp")), np.zeros((8, 8, 3), np.uint8))
+    with pytest.raises(UserError, match=rf"{image.stem}.* and .*{image.stem}.* have one name"):
+        open_data(farm_entry(farm), table, None)
+
+
+def test_labels_without_any_class_are_refused(farm: Path) -> None:
+    for label in (farm / "masks").rglob("*.png"):
+        cv2.imwrite(str(label), np.zeros_like(cv2.imread(str(label), cv2.IMREAD_UNCHANGED)))
+    data = open_data(farm_entry(farm), load_table(farm / "farm.yaml").table, None)
+    with pytest.raises(UserError, match="no pixel of its labels belongs to a class"):
+        ready(data)
+
+
+def test_a_jpeg_that_was_cut_off_is_refused(farm: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = open_data(farm_entry(farm), load_table(farm / "farm.yaml").table, None)
+    assert isinstance(data, PairedFiles)
+    ((path, label), *_) = data.pairs
+    whole = path.with_name("other.jpg")
+    cv2.imwrite(str(whole), data[0][0])
+    pairs = PairedFiles(data.table, "", "one", [(whole, label)], load_table(farm / "farm.yaml").ids)
+    np.testing.assert_array_equal(pairs[0][1], data[0][1])
+    whole.write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
+    for kept in (1 << 30, 0):
+        monkeypatch.setattr(datasets, "KEPT_BYTES", kept)
+        with pytest.raises(UserError, match=r"other\.jpg is cut off: copy it again"):
+            ready(pairs)
 
 
 def test_a_mixture_comes_in_the_recipes_classes(cityscapes: Path, camvid: Path) -> None:

@@ -11,6 +11,7 @@ from contextnet_ros.files import UserError, resource_dir
 from contextnet_ros.training.recipe import Recipe
 
 TRAIN = [{"data": "generated", "first_seed": 0, "num_scenes": 2, "share": 1}]
+SCENES = {"data": "generated", "first_seed": 0, "num_scenes": 1, "share": 1}
 
 
 @pytest.mark.parametrize(
@@ -96,6 +97,16 @@ def test_settings_override_the_recipe() -> None:
         ({"augmentation": {"cutout": 0.5}}, "cutout is 0.5; give a whole number"),
         ({"train": [{"data": "imagenet"}]}, "'imagenet' is unknown"),
         ({"train": [{"data": "camvid", "splt": "train"}]}, "did you mean 'split'"),
+        ({"train": [{"data": ["camvid"]}]}, r"data \['camvid'\] is unknown"),
+        ({"train": [{**SCENES, "first_seed": "ten"}]}, "first_seed is 'ten'; give a whole number"),
+        ({"train": [{**SCENES, "first_seed": True}]}, "first_seed is True"),
+        ({"train": [{**SCENES, "num_scenes": 1.5}]}, "num_scenes is 1.5"),
+        ({"train": [{**SCENES, "size": [64.5, 64]}]}, "size is 64.5"),
+        ({"train": [{**SCENES, "root": 5}]}, "root is 5.*give a text"),
+        ({"train": [{"data": "camvid", "split": 5}]}, "split is 5.*give a text"),
+        ({"validate": [{"data": "camvid", "split": "val", "only": 6}]}, "only is 6; give a list"),
+        ({"seed": 1 << 64}, "seed is 18446744073709551616; give less"),
+        ({True: 2}, "key True is unknown"),
     ],
 )
 def test_a_wrong_setting_is_refused_in_one_line(change: dict, message: str) -> None:
@@ -107,6 +118,16 @@ def test_a_wrong_setting_is_refused_in_one_line(change: dict, message: str) -> N
 def test_a_rate_with_an_exponent_is_a_number() -> None:
     recipe = Recipe.from_dict({"train": TRAIN}).with_settings(["learning_rate=2e-3"])
     assert recipe.learning_rate == 0.002
+
+
+def test_a_setting_of_a_group_is_told_where_it_belongs() -> None:
+    recipe = Recipe.from_dict({"train": TRAIN})
+    for setting, told in (
+        ("crop=[64, 64]", r"--set 'augmentation=\{crop: \[64, 64\]\}'"),
+        ("widths=[1]", r"--set 'prune=\{widths: \[1\]\}'"),
+    ):
+        with pytest.raises(UserError, match=told):
+            recipe.with_settings([setting])
 
 
 def test_a_setting_that_is_no_yaml_is_one_line() -> None:
@@ -126,6 +147,12 @@ def test_files_that_are_no_recipes(tmp_path: Path) -> None:
     path = tmp_path / "r.yaml"
     path.write_text("a: [1")
     with pytest.raises(UserError, match="is no YAML"):
+        Recipe.load(str(path))
+    path.write_bytes("name: Stra\u00dfe".encode("latin-1"))
+    with pytest.raises(UserError, match=r"r\.yaml is no UTF-8"):
+        Recipe.load(str(path))
+    path.write_text("steps: 1\nbatch: 2\nsteps: 3")
+    with pytest.raises(UserError, match=r"'steps' stands there twice, again in line 3"):
         Recipe.load(str(path))
     path.write_text("just text")
     with pytest.raises(UserError, match="holds no settings"):

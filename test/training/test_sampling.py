@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 import torch
 
+from contextnet_ros.files import UserError
+from contextnet_ros.labels import Pixels
 from contextnet_ros.network import NetworkSize
 from contextnet_ros.training.augment import Augmentation
 from contextnet_ros.training.datasets import GeneratedScenes, InMemory
@@ -51,3 +54,17 @@ def test_every_frame_comes_once_before_any_comes_again_and_shares_hold() -> None
     assert 270 <= len(small.seen) <= 330
     assert set(small.seen[:7]) == set(small.seen[7:14]) == set(range(7))
     assert small.seen[:7] != small.seen[7:14]
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_frame_that_breaks_during_the_training_is_told_in_one_line(workers: int) -> None:
+    class Broken(GeneratedScenes):
+        def __getitem__(self, index: int) -> tuple[Pixels, Pixels]:
+            raise UserError(f"frame {index} is cut off: copy it again")
+
+    samples = AugmentedSamples(
+        [Broken(0, 1, (72, 96))], [1.0], Augmentation(crop=(32, 64)), NetworkSize(), 1, 4
+    )
+    with pytest.raises(UserError) as caught:
+        list(batches(samples, 0, 2, 2, workers))
+    assert str(caught.value) == "frame 0 is cut off: copy it again"

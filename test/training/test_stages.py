@@ -120,6 +120,9 @@ def test_a_finished_recipe_trains_no_more_and_another_is_refused(
     assert stages.train(plain, tmp_path, setup, never).finished
     with pytest.raises(UserError, match="another recipe"):
         stages.train(plain.with_settings(["batch=4"]), tmp_path, setup, never)
+    (tmp_path / "best.safetensors").unlink()
+    with pytest.raises(UserError, match=r"best\.safetensors of a finished training is gone"):
+        stages.train(plain, tmp_path, setup, never)
 
 
 def test_a_branch_trained_alone_keeps_the_other_zeroed(tmp_path: Path, setup: Setup) -> None:

@@ -46,6 +46,8 @@ def names(recipe: Recipe) -> tuple[str, str, str]:
 def recipes(options: Options) -> dict[str, Recipe]:
     """The joint network, and the same with either branch zeroed from the start."""
     recipe = direct(options.recipe)
+    if recipe.branch is not None:
+        raise UserError(f"branch is {recipe.branch}; give a recipe of both, which the study parts")
     joint, context, detail = names(recipe)
     return {
         joint: changed(recipe, name=joint),
