@@ -17,7 +17,7 @@ from contextnet_ros.labels import (
     CITYSCAPES_TRAIN_ID_OF_LABEL_ID,
     IGNORE_ID,
 )
-from contextnet_ros.training.datasets import PairedFiles, pair_up
+from contextnet_ros.training.paired_files import PairedFiles, pair_up
 from contextnet_ros.training.tables import LabelFormat
 
 CAMVID_LICENCE = "CamVid labels and frames: CC BY-NC 4.0, personal and research use only"

@@ -44,7 +44,12 @@ from contextnet_ros.training.recipe import Recipe
 from contextnet_ros.training.record import Record
 from contextnet_ros.training.sampling import AugmentedSamples, batches
 from contextnet_ros.training.sources import Roots, Shelf, open_data
-from contextnet_ros.training.start import class_weights, initial_model, training_mode
+from contextnet_ros.training.start import (
+    check_batch,
+    class_weights,
+    initial_model,
+    training_mode,
+)
 
 BEST_NAME = "best.safetensors"
 
@@ -73,19 +78,11 @@ class Training:
     ) -> None:
         self.recipe = recipe
         self.world = world or World()
-        if recipe.batch % self.world.size:
-            raise UserError(f"batch {recipe.batch} can't be shared by {self.world.size} processes")
         self.mix = ClassMix(recipe, self.world)
         self.folder = folder
         self.workers = workers
         self.device = choose_device(device)
-        apart = self.world.size == 1 or self.device.type == "cpu"
-        if apart and recipe.batch == self.world.size and recipe.leaves_one_value:
-            raise UserError(
-                f"batch is {recipe.batch} for {self.world.size} process(es) and leaves one value "
-                "of a feature, which batch normalization can't use: give twice as much, or "
-                "freeze_normalization with an init"
-            )
+        check_batch(recipe, self.world, self.device)
         self.augments = augment == "device" or (augment == "auto" and self.device.type == "cuda")
         if workers < 0:
             raise UserError(f"workers is {workers}; give 0 or more")

@@ -1,4 +1,4 @@
-"""What a training starts from: weights, class weights, the mode of its layers."""
+"""What a training starts from: batch, weights, class weights, the mode of its layers."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from contextnet_ros.network import ContextNet, WeightHeader
 from contextnet_ros.training.auxiliary import AuxiliaryHead, TrainedNetwork
 from contextnet_ros.training.branches import zero_branch
 from contextnet_ros.training.datasets import LabelledFrames
+from contextnet_ros.training.distributed import World
 from contextnet_ros.training.recipe import Recipe
 from contextnet_ros.training.tables import told_apart
 
@@ -40,6 +41,20 @@ def initial_model(
         zero_branch(network, "detail" if recipe.branch == "context" else "context")
     auxiliary = AuxiliaryHead(network.context_channels, table.num_classes, recipe.dropout)
     return TrainedNetwork(network, auxiliary)
+
+
+def check_batch(recipe: Recipe, world: World, device: torch.device) -> None:
+    """Raise UserError for a batch that the processes can't share, or that has no variance."""
+    if recipe.batch % world.size:
+        raise UserError(f"batch {recipe.batch} can't be shared by {world.size} processes")
+    # Of several GPUs statistics are taken together.
+    apart = world.size == 1 or device.type == "cpu"
+    if apart and recipe.batch == world.size and recipe.leaves_one_value:
+        raise UserError(
+            f"batch is {recipe.batch} for {world.size} process(es) and leaves one value of a "
+            "feature, which batch normalization can't use: give twice as much, or "
+            "freeze_normalization with an init"
+        )
 
 
 def class_weights(recipe: Recipe, sources: Sequence[LabelledFrames]) -> torch.Tensor | None:

@@ -22,10 +22,10 @@ from contextnet_ros.training.datasets import (
     GeneratedScenes,
     InMemory,
     LabelledFrames,
-    PairedFiles,
     ready,
 )
 from contextnet_ros.training.folders import Cityscapes, Folders
+from contextnet_ros.training.paired_files import PairedFiles
 from contextnet_ros.training.sources import Shelf, open_data, parse_roots
 from contextnet_ros.training.tables import class_lookup, find_table, load_table
 
