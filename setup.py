@@ -64,16 +64,16 @@ setup(
     ],
     entry_points={
         "console_scripts": [
-            "segment_node = contextnet_ros.ros.segment_node:main",
-            "contextnet-bag-benchmark = contextnet_ros.ros.bag_benchmark:main",
-            "contextnet-bag-make = contextnet_ros.ros.bag_make:main",
-            "contextnet-bench = contextnet_ros.tools.bench:main",
-            "contextnet-eval = contextnet_ros.tools.evaluate:main",
-            "contextnet-export = contextnet_ros.tools.export:main",
-            "contextnet-prune = contextnet_ros.tools.prune:main",
-            "contextnet-segment = contextnet_ros.tools.segment:main",
-            "contextnet-study = contextnet_ros.tools.study:main",
-            "contextnet-train = contextnet_ros.tools.train:main",
+            "segment_node = contextnet_ros.commands:segment_node",
+            "contextnet-bag-benchmark = contextnet_ros.commands:bag_benchmark",
+            "contextnet-bag-make = contextnet_ros.commands:bag_make",
+            "contextnet-bench = contextnet_ros.commands:bench",
+            "contextnet-eval = contextnet_ros.commands:evaluate",
+            "contextnet-export = contextnet_ros.commands:export",
+            "contextnet-prune = contextnet_ros.commands:prune",
+            "contextnet-segment = contextnet_ros.commands:segment",
+            "contextnet-study = contextnet_ros.commands:study",
+            "contextnet-train = contextnet_ros.commands:train",
         ]
     },
 )

@@ -12,6 +12,15 @@ from pathlib import Path
 
 PACKAGE = "contextnet_ros"
 
+# What a ROS machine may lack, since rosdep does not bring it or no workspace is sourced.
+_REMEDIES = {
+    "torch": "pip install torch safetensors",
+    "safetensors": "pip install safetensors",
+    "rosbags": "pip install rosbags",
+    "cv2": "apt install python3-opencv, or pip install opencv-python",
+    "rclpy": "source the setup.bash of ROS 2, or pip install the wheels of requirements.txt",
+}
+
 
 class UserError(Exception):
     """A mistake that a user can mend: one line with what was wrong, the value, the remedy."""
@@ -81,12 +90,20 @@ def resource_dir(name: str) -> Path:
 
 
 def run_command(main: Callable[[], int], prog: str | None = None) -> int:
-    """Run a command's body: a UserError becomes one line on stderr and exit code 1."""
+    """Run a command's body: a UserError, or a package that is missing, becomes one line on stderr
+    and exit code 1."""
     prog = prog or Path(sys.argv[0]).name
     try:
         return main()
     except UserError as error:
         print(f"{prog}: error: {error}", file=sys.stderr)
+        return 1
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        if package not in _REMEDIES:
+            raise
+        told = f"{package} is not installed for {sys.executable}: {_REMEDIES[package]}"
+        print(f"{prog}: error: {told}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print(f"{prog}: interrupted", file=sys.stderr)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -68,6 +69,20 @@ def test_resources_of_this_tree_are_found_and_others_are_not() -> None:
     assert (resource_dir("config") / "segment.yaml").is_file()
     with pytest.raises(UserError, match="'no_such_folder'"):
         resource_dir("no_such_folder")
+
+
+def test_a_package_that_is_missing_is_told_with_what_installs_it(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def without(name: str) -> int:
+        raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+    assert run_command(lambda: without("torch.nn"), "x") == 1
+    told = capsys.readouterr().err
+    assert f"x: error: torch is not installed for {sys.executable}: pip install torch" in told
+    assert len(told.splitlines()) == 1
+    with pytest.raises(ModuleNotFoundError):
+        run_command(lambda: without("contextnet_ros.gone"), "x")
 
 
 def test_commands_end_in_one_line_and_an_exit_code(capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib.util
 import json
 import os
 import shutil
@@ -15,6 +16,7 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.version import Version
 
+from contextnet_ros import commands
 from contextnet_ros.files import resource_dir
 from contextnet_ros.inference import list_models
 
@@ -64,6 +66,28 @@ PYTHON_KEYS = {
 
 # The last releases with a build for Python 3.10.
 NEWEST_ON_3_10 = {"hypothesis": "6.168.5", "onnxruntime": "1.23.2", "triton": "3.8.0"}
+
+
+def test_every_command_starts_where_a_missing_package_is_told(tmp_path: Path) -> None:
+    declared = dict(
+        line.strip().strip('",').split(" = ")
+        for line in (ROOT / "setup.py").read_text().splitlines()
+        if " = contextnet_ros.commands:" in line
+    )
+    assert set(declared) == COMMANDS
+    (tmp_path / "torch.py").write_text("raise ModuleNotFoundError(name='torch')")
+    environment = {**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"}
+    for name in ("contextnet-segment", "contextnet-train"):
+        start = f"import contextnet_ros.commands as c; c.{declared[name].partition(':')[2]}()"
+        done = subprocess.run(
+            [sys.executable, "-c", start], env=environment, capture_output=True, text=True
+        )
+        assert f"{name}: error: torch is not installed for" in done.stderr
+        assert len(done.stderr.splitlines()) == 1
+    for place in declared.values():
+        command = getattr(commands, place.partition(":")[2])
+        module = importlib.util.find_spec(f"contextnet_ros.{command.args[0]}")
+        assert module is not None
 
 
 def files_below(folder: Path) -> set[Path]:

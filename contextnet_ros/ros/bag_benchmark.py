@@ -31,10 +31,11 @@ from typing import Any
 
 from tqdm import tqdm
 
-from contextnet_ros.files import UserError, atomic_write, run_command
+from contextnet_ros.files import UserError, atomic_write, check_writable, run_command
 from contextnet_ros.inference import model_path
 from contextnet_ros.labels import ClassTable
 from contextnet_ros.network import read_header
+from contextnet_ros.ros import parameters
 from contextnet_ros.ros.bag_benchmark_asserts import NAMES, parse_assertion
 from contextnet_ros.ros.bag_benchmark_input import BagInput, read_input
 from contextnet_ros.ros.bag_benchmark_metrics import own_metrics
@@ -77,20 +78,20 @@ def _plan(options: argparse.Namespace) -> Plan:
 
 
 def _setup(options: argparse.Namespace, bag: BagInput, work: Path) -> Setup:
-    parameters: dict[str, object] = {
+    given: dict[str, object] = {
         "model": options.model,
         "device": options.device,
         "warm_up_height": bag.height,
         "warm_up_width": bag.width,
     }
     if bag.compressed:
-        parameters["image_transport"] = "compressed"
+        given["image_transport"] = "compressed"
     player = () if options.frames is None else ("--frames", str(options.frames))
     return Setup(
         bag=options.bag,
         logs=work / "logs",
         image_topic=bag.image_topic,
-        parameters=parameters,
+        parameters=given,
         overrides=dict(options.param),
         output_bag=work / "labels",
         timings=True,
@@ -118,6 +119,9 @@ def _score(
 
 def run_benchmark(options: argparse.Namespace) -> int:
     """Measure, tell and judge; returns the exit code."""
+    check_writable(options.json, options.html)
+    for name, _ in options.param:
+        parameters.refuse_unknown(name)
     if options.player == "ros2":
         require_ros2()
     header = read_header(model_path(options.model))
@@ -150,14 +154,16 @@ def run_benchmark(options: argparse.Namespace) -> int:
 
 
 def _write(options: argparse.Namespace, report: dict[str, Any], measured: Measured) -> None:
-    if options.json is not None:
-        with atomic_write(options.json) as temporary:
-            temporary.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
-    if options.html is not None:
-        with atomic_write(options.html) as temporary:
-            temporary.write_text(build_page(report, measured), encoding="utf-8")
-    # Last, so that a closed pipe costs no file.
-    print(build_table(report))
+    try:
+        if options.json is not None:
+            with atomic_write(options.json) as temporary:
+                temporary.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+        if options.html is not None:
+            with atomic_write(options.html) as temporary:
+                temporary.write_text(build_page(report, measured), encoding="utf-8")
+    finally:
+        # Last, so that a closed pipe costs no file; in any case, since it took minutes.
+        print(build_table(report))
 
 
 def _rates(text: str) -> tuple[float, ...]:

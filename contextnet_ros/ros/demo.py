@@ -54,8 +54,10 @@ _INPUT_BYTES = 1_200_000_000
 
 
 def _source(options: argparse.Namespace) -> FrameSource:
+    # The shell leaves the ~ of `make demo INPUT=~/drive.mp4` as it is.
+    given = str(Path(options.input).expanduser()) if options.input else "generated"
     source = open_source(
-        options.input or "generated",
+        given,
         size=options.size,
         frames=options.frames,
         seed=options.seed,
@@ -67,7 +69,7 @@ def _source(options: argparse.Namespace) -> FrameSource:
     if first is None:
         raise UserError(f"{options.input}: no frames in it")
     limit = max(1, _INPUT_BYTES // first.image.nbytes)
-    return open_source(options.input, size=options.size, frames=limit, topic=options.topic)
+    return open_source(given, size=options.size, frames=limit, topic=options.topic)
 
 
 def _within(source: FrameSource, limit_s: float) -> FrameSource:

@@ -43,7 +43,8 @@ class Stream:
     """One camera's frames, or those of all, as `rates` read them last.
 
     `silent_s` is 0 unless frames are overdue; `faults` say why peers don't match; `idle` says why
-    no frames are taken, where none should be; `remedy` is the one against loss on the way.
+    no frames are taken, where none should be; `remedy` is the one against loss on the way;
+    `others` are the topics that images are published on, where nobody publishes this one.
     """
 
     topic: str
@@ -56,6 +57,7 @@ class Stream:
     faults: Sequence[str] = ()
     idle: str = ""
     remedy: str = ""
+    others: Sequence[str] = ()
 
     def judge(self) -> tuple[bytes, str]:
         """The level and what it is for, the worst first."""
@@ -81,14 +83,23 @@ class Stream:
             )
         if self.idle:
             return found
-        if self.publishers == 0:
-            found.append(f"nobody publishes {self.topic}" + (" that fits" if self.faults else ""))
-        elif self.silent_s:
-            found.append(
-                f"no frame came on {self.topic} for {self.silent_s:.0f} s, which has "
-                f"{self.publishers} publishers: check the camera"
-            )
+        if self.publishers == 0 or self.silent_s:
+            found.append(self.silence())
         return found
+
+    def silence(self) -> str:
+        """That no frames come, and what to do."""
+        if self.publishers == 0:
+            text = f"nobody publishes {self.topic}" + (" that fits" if self.faults else "")
+            if self.others:
+                text += f": images are on {', '.join(self.others)}; remap, -r image:=TOPIC"
+            return text
+        # Of large frames that are all lost no sequence number tells.
+        return (
+            f"no frame came on {self.topic} for {self.silent_s:.0f} s, which has "
+            f"{self.publishers} publishers: check the camera; where it sends large images, "
+            f"{self.remedy}"
+        )
 
     def values(self) -> dict[str, Any]:
         """The status's keys and values."""

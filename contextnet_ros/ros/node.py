@@ -80,7 +80,7 @@ class SegmentNode:
             self._ended.set_result(None)
             receiver.join()
             executor.shutdown()
-            self._reporter.report()
+            self._reporter.report(last=True)
         if self._receiving_failed is not None:
             raise self._receiving_failed
         counts = total(camera.newest.counts() for camera in self.cameras)

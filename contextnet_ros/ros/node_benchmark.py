@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 
-from contextnet_ros.files import UserError, run_command
+from contextnet_ros.files import UserError, check_writable, run_command
 from contextnet_ros.provenance import provenance
 from contextnet_ros.ros.bag_make import CAMERA_TOPIC, BagFormat, make_bag, positive, positive_int
 from contextnet_ros.ros.camera_batch import batched_ratio, frame_ms
@@ -241,6 +241,7 @@ PARTS = {
 
 
 def _run(options: argparse.Namespace) -> int:
+    check_writable(options.json)
     height, width = options.size
     with tempfile.TemporaryDirectory(prefix="contextnet-bench-node-") as folder:
         work = Path(folder)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -20,6 +21,15 @@ from rclpy.parameter import Parameter
 from contextnet_ros.files import UserError, resource_dir
 
 DEFAULTS_FILE = "segment.yaml"
+
+# Of rclpy, and what the node tells of its classes.
+_OF_ROS = {
+    "use_sim_time",
+    "start_type_description_service",
+    "class_table",
+    "class_names",
+    "class_colors",
+}
 
 
 @dataclass(frozen=True)
@@ -146,10 +156,26 @@ def read_defaults() -> dict[str, Any]:
         ) from error
 
 
+def unknown(name: str) -> str:
+    """What to say of a parameter that the node has not; empty for one that it has."""
+    if name in _OF_ROS or name.startswith("qos_overrides.") or name in {s.name for s in SPECS}:
+        return ""
+    near = difflib.get_close_matches(name, [spec.name for spec in SPECS], 1)
+    hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(s.name for s in SPECS)}"
+    return f"parameter {name} is unknown; {hint}"
+
+
+def refuse_unknown(name: str) -> None:
+    """Raise UserError for a parameter that the node has not."""
+    if unknown(name):
+        raise UserError(unknown(name))
+
+
 def declare(node: Node) -> None:
     """Declare every parameter; raises UserError for a value of the wrong type or out of range.
 
-    From then on rclpy refuses such values, and any change of what is read-only, with a reason.
+    One that the node has not is warned of: a file may hold those of many nodes. From then on rclpy
+    refuses such values, and any change of what is read-only, with a reason.
     """
     for name, default in read_defaults().items():
         spec = next(spec for spec in SPECS if spec.name == name)
@@ -166,6 +192,10 @@ def declare(node: Node) -> None:
             raise UserError(
                 f"{name} has no value: give {_expected(spec, default)}, or leave it out"
             )
+    # rclpy has no other name for what it was given, in any distribution.
+    for name in getattr(node, "_parameter_overrides", {}):
+        if unknown(name):
+            node.get_logger().warning(f"{unknown(name)} It is ignored.")
 
 
 def values(node: Node) -> dict[str, Any]:

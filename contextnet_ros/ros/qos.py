@@ -117,6 +117,19 @@ def publisher_faults(node: Node, topic: str, message_type: str, requested: QoSPr
     return found
 
 
+def image_topics(node: Node, most: int = 5) -> list[str]:
+    """Topics on which other nodes publish images, by name, at most so many."""
+    kinds = {"sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage"}
+    return [
+        topic
+        for topic, types in sorted(node.get_topic_names_and_types())
+        if kinds & set(types)
+        and any(
+            info.node_name != node.get_name() for info in node.get_publishers_info_by_topic(topic)
+        )
+    ][:most]
+
+
 def fitting_publishers(node: Node, topic: str, message_type: str, requested: QoSProfile) -> int:
     """How many publishers of a topic can reach this node's subscription."""
     return sum(

@@ -13,7 +13,7 @@ from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
 from rclpy.utilities import get_rmw_implementation_identifier
 
-from contextnet_ros.ros import compat, diagnostics
+from contextnet_ros.ros import compat, diagnostics, qos
 from contextnet_ros.ros.camera import Camera
 from contextnet_ros.ros.frames import total
 from contextnet_ros.ros.rates import Rates, percentile_ms
@@ -50,6 +50,8 @@ class Reporter:
         self._next_log_s = 0.0
         self._faults: dict[Camera, list[str]] = {camera: [] for camera in cameras}
         self._silent: set[Camera] = set()
+        self._bad = dict.fromkeys(cameras, 0)
+        self._next_bad_s = dict.fromkeys(cameras, 0.0)
         self._remedy = diagnostics.dds_remedy(get_rmw_implementation_identifier())
         self._publisher = node.create_publisher(
             DiagnosticArray, "/diagnostics", 10, event_callbacks=compat.no_events()
@@ -63,9 +65,12 @@ class Reporter:
         """The next line with rates comes a whole period from now."""
         self._next_log_s = time.monotonic() + self._node.get_parameter("log_period_s").value
 
-    def report(self) -> None:
-        """Publish the statuses; log bad frames, what else goes wrong, and progress."""
+    def report(self, last: bool = False) -> None:
+        """Publish the statuses; log bad frames, what else goes wrong, and progress; nothing is left
+        for later if it is the `last` time."""
         with self._lock:
+            if last:
+                self._next_bad_s = dict.fromkeys(self._cameras, 0.0)
             self._report(self._condition())
 
     def _report(self, condition: Condition) -> None:
@@ -84,7 +89,7 @@ class Reporter:
         ]
         stamp = self._node.get_clock().now().to_msg()
         self._publisher.publish(diagnostics.diagnostic_array(stamp, statuses))
-        self._log_progress(condition.idle)
+        self._log_progress(condition.idle, streams)
 
     def _stream(self, camera: Camera, idle: str) -> diagnostics.Stream:
         return diagnostics.Stream(
@@ -94,6 +99,7 @@ class Reporter:
             stamp_latency=[camera.stamp_latency],
             odd_stamps=camera.odd_stamps,
             publishers=camera.publishers(),
+            others=() if camera.publishers() else qos.image_topics(self._node),
             silent_s=camera.silence.lasts_s(time.monotonic()),
             faults=camera.qos_faults(),
             idle=idle,
@@ -120,13 +126,18 @@ class Reporter:
         return [diagnostics.summed_status(name, together, each), *each]
 
     def _log_changes(self, camera: Camera, stream: diagnostics.Stream) -> None:
-        """Warn of what begins to go wrong, once; bad frames are new each time."""
+        """Warn of what begins to go wrong, once; of bad frames at once, and then each period."""
         log = self._node.get_logger()
         rates = stream.rates
-        if rates.new_bad:
+        self._bad[camera] += rates.new_bad
+        now_s = time.monotonic()
+        if self._bad[camera] and now_s >= self._next_bad_s[camera]:
             log.warning(
-                f"{rates.new_bad} bad frames; the last: {rates.counts.last_bad}{_of(camera)}"
+                f"{self._bad[camera]} bad frames; the last: {rates.counts.last_bad}{_of(camera)}"
             )
+            self._bad[camera] = 0
+            period_s = self._node.get_parameter("log_period_s").value
+            self._next_bad_s[camera] = now_s + period_s - REPORT_PERIOD_S / 2
         for fault in stream.faults:
             if fault not in self._faults[camera]:
                 log.warning(fault)
@@ -134,14 +145,12 @@ class Reporter:
         silent = stream.silent_s > 0 and stream.publishers > 0 and not stream.idle
         if silent and camera not in self._silent and rates.counts.received > 0:
             self._silent.add(camera)
-            log.warning(
-                f"no frame came on {stream.topic} for {stream.silent_s:.0f} s: check the camera"
-            )
+            log.warning(stream.silence())
         elif not silent and rates.input_hz > 0 and camera in self._silent:
             self._silent.remove(camera)
             log.info(f"frames come on {stream.topic} again")
 
-    def _log_progress(self, idle: str) -> None:
+    def _log_progress(self, idle: str, streams: Sequence[diagnostics.Stream]) -> None:
         period_s = self._node.get_parameter("log_period_s").value
         now_s = time.monotonic()
         # Called once a second: the nearest call counts as on time.
@@ -156,10 +165,9 @@ class Reporter:
                 f"{rates.new_not_taken} frames were sent but did not arrive: {self._remedy}"
             )
         if rates.input_hz == 0:
-            for camera in self._cameras:
-                log.info(
-                    f"no frame came on {camera.topic}, which has {camera.publishers()} publishers"
-                )
+            for stream in streams:
+                if stream.publishers == 0 or stream.silent_s:
+                    log.warning(stream.silence())
             return
         windows = [camera.latency for camera in self._cameras]
         log.info(

@@ -19,7 +19,7 @@ from pathlib import Path
 from statistics import mean, median
 from typing import Any
 
-from contextnet_ros.files import UserError, run_command
+from contextnet_ros.files import UserError, check_writable, run_command
 from contextnet_ros.provenance import provenance
 from contextnet_ros.ros.bag_benchmark_input import BagInput, read_input
 from contextnet_ros.ros.bag_benchmark_metrics import own_metrics, run_metrics
@@ -108,6 +108,7 @@ def _setup(options: argparse.Namespace, bag: Path, about: BagInput, work: Path) 
 
 
 def _run(options: argparse.Namespace) -> int:
+    check_writable(options.json)
     seconds = 60 * options.minutes
     reference_s = min(60 * _REFERENCE_MINUTE, seconds / 12)
     with tempfile.TemporaryDirectory(prefix="contextnet-soak-") as folder:

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from contextnet_ros.files import UserError, atomic_write, run_command
+from contextnet_ros.files import UserError, atomic_write, check_writable, run_command
 from contextnet_ros.inference import OUTPUTS, model_path
 from contextnet_ros.inference.backend import choose_device, choose_threads
 from contextnet_ros.network import VARIANTS, NetworkSize, load_weights
@@ -95,6 +95,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _bench(options: argparse.Namespace) -> int:
+    check_writable(options.json, options.plot)
     for name in ("frames", "rounds", "turn"):
         if getattr(options, name) < 1:
             raise UserError(f"--{name} {getattr(options, name)} is out of range: choose 1 or more")

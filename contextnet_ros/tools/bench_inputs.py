@@ -43,6 +43,8 @@ def load_frames(folder: Path | None, count: int, height: int, width: int) -> npt
     if not folder.is_dir():
         raise UserError(f"input {folder} is no folder: give one with images")
     paths = list_files(folder, IMAGE_SUFFIXES)
+    if not paths:
+        raise UserError(f"input {folder} has no images: give a folder with some")
     if len(paths) < count:
         raise UserError(
             f"{folder} has {len(paths)} images, --frames asks for {count}: choose fewer"

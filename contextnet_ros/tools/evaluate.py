@@ -62,12 +62,20 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument("--images", help="of --data folders: the images")
     result.add_argument("--labels", help="of --data folders: the label maps")
     result.add_argument("--table", help="of --data folders: their class table in YAML")
-    result.add_argument("--frames", type=int, default=40, help="generated frames to score")
     result.add_argument(
-        "--size", type=parse_size, default=(1024, 2048), help="of generated frames, as 1024x2048"
+        "--frames", type=int, default=40, help="generated frames to score (default: 40)"
     )
     result.add_argument(
-        "--first-seed", type=int, default=FIRST_UNSEEN_SEED, help="of generated frames"
+        "--size",
+        type=parse_size,
+        default=(1024, 2048),
+        help="of generated frames (default: 1024x2048)",
+    )
+    result.add_argument(
+        "--first-seed",
+        type=int,
+        default=FIRST_UNSEEN_SEED,
+        help="of generated frames (default: %(default)s)",
     )
     result.add_argument("--network-size", help="instead of the weight file's, as 'scale 0.5'")
     result.add_argument("--flip", action="store_true", help="average with the mirrored frame")

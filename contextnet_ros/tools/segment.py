@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from tqdm import tqdm
 
-from contextnet_ros.files import UserError, atomic_write, run_command
+from contextnet_ros.files import UserError, atomic_write, check_writable, run_command
 from contextnet_ros.inference import SegmentedFrame, Segmenter
 from contextnet_ros.inference.overlay import DEFAULT_OPACITY
 from contextnet_ros.provenance import provenance
@@ -81,6 +81,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _segment(options: argparse.Namespace) -> int:
+    check_writable(options.json)
     media = find_media(options.inputs, options.output)
     segmenter = Segmenter.load(
         options.model,

@@ -27,7 +27,7 @@ EXAMPLES = """examples:
   contextnet-study variants --recipe camvid-pruned --root ~/camvid -o runs/small --variants cn14
   contextnet-study pruning --recipe camvid-pruned --root ~/camvid -o runs/small --seeds 3
   contextnet-study recordings --recipe camvid --root ~/camvid -o runs/held-out
-  contextnet-study levers --recipe camvid-cn14-160 --root ~/camvid -o runs/levers \
+  contextnet-study levers --recipe camvid-cn14-160 --root ~/camvid -o runs/levers \\
           --recordings 0006R0 --levers lovasz_weight=0 ema_decay=0 'augmentation={flip: false}'
       what single settings give on streets that the training has not seen
   contextnet-study zeroed --model default --recipe camvid --root ~/camvid -o runs/zeroed

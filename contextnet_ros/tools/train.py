@@ -22,7 +22,8 @@ from contextnet_ros.training.stages import Setup, train
 
 EXAMPLES = """examples:
   contextnet-train --recipe camvid --root ~/camvid -o runs/camvid
-      the recipe of the default weights; run it again to go on after an interruption
+      the first of the stages of the default weights; run it again to go on where it was
+      interrupted
   contextnet-train --recipe generated -o runs/generated
       generated scenes only, no data needed
   contextnet-train --recipe paper --root ~/cityscapes -o runs/paper --workers 8

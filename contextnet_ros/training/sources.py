@@ -151,7 +151,7 @@ def _open(entry: dict[str, Any], table: ClassTable, roots: Roots) -> LabelledFra
             str(entry.get("licence", "not stated")),
         )
     if root is None:
-        raise UserError(f"the recipe names {kind} data: give its folder as --root")
+        raise UserError(f"where {kind} data lies is not said: give its folder as --root")
     if kind == "camvid":
         only, without = (texts(key, entry.get(key, [])) for key in ("only", "without"))
         return CamVid(root, entry["split"], only, without)

@@ -9,13 +9,13 @@ import torch
 from torch import nn
 
 from contextnet_ros.files import UserError
+from contextnet_ros.labels import ClassTable
 from contextnet_ros.network import ContextNet, WeightHeader
 from contextnet_ros.training.auxiliary import AuxiliaryHead, TrainedNetwork
 from contextnet_ros.training.branches import zero_branch
 from contextnet_ros.training.datasets import LabelledFrames
 from contextnet_ros.training.distributed import World
 from contextnet_ros.training.recipe import Recipe
-from contextnet_ros.training.tables import told_apart
 
 
 def initial_model(
@@ -23,7 +23,8 @@ def initial_model(
 ) -> TrainedNetwork:
     """The network that `header` describes, with the weights of `start` if given, and its head.
 
-    Raises UserError where `start` is another network or has other classes.
+    Where `start` has other classes, those that both name keep their weights in the classifier, and
+    the others begin anew. Raises UserError where `start` is another network.
     """
     table = header.table
     network = ContextNet(
@@ -31,16 +32,30 @@ def initial_model(
     )
     if start is not None:
         weights, found = start
-        if (found.network, found.table) != (header.network, table):
+        if found.network != header.network:
             raise UserError(
-                f"init {recipe.init} is {found.network} with {told_apart(found.table, table)}, "
-                f"the recipe wants {header.network} with {told_apart(table, found.table)}"
+                f"init {recipe.init} is {found.network}, the recipe wants {header.network}: give "
+                "variant, width and ppm as the weights have them, or other weights"
             )
-        network.load_state_dict(weights.state_dict())
+        network.load_state_dict(_with_classes(weights, found.table, network, table))
     if recipe.branch is not None:
         zero_branch(network, "detail" if recipe.branch == "context" else "context")
     auxiliary = AuxiliaryHead(network.context_channels, table.num_classes, recipe.dropout)
     return TrainedNetwork(network, auxiliary)
+
+
+def _with_classes(
+    weights: ContextNet, theirs: ClassTable, network: ContextNet, ours: ClassTable
+) -> dict[str, torch.Tensor]:
+    """The state of `weights` for `network`, whose classifier has the classes of `ours`."""
+    state = weights.state_dict()
+    for part in ("weight", "bias"):
+        rows = getattr(network.classifier, part).detach().clone()
+        for place, name in enumerate(ours.names):
+            if name in theirs.names:
+                rows[place] = state[f"classifier.{part}"][theirs.names.index(name)]
+        state[f"classifier.{part}"] = rows
+    return state
 
 
 def check_batch(recipe: Recipe, world: World, device: torch.device) -> None:

@@ -48,6 +48,12 @@ def test_a_stream_that_runs_is_ok():
     ("counts", "what", "said"),
     [
         (FrameCounts(), {"publishers": 0}, ["nobody publishes /image"]),
+        (
+            FrameCounts(),
+            {"publishers": 0, "others": ["/cam/image", "/b"]},
+            ["nobody publishes /image: images are on /cam/image, /b; remap, -r image:=TOPIC"],
+        ),
+        (FrameCounts(), {"silent_s": 7.0}, ["check the camera", "large images", "fastdds.xml"]),
         (FrameCounts(), {"publishers": 0, "faults": ["QoS: a, b"]}, ["QoS: a, b", "that fits"]),
         (FrameCounts(received=3), {"silent_s": 7.0}, ["no frame came on /image for 7 s"]),
         (
