@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import cv2
@@ -144,6 +144,30 @@ def paper_table(results: Sequence[dict[str, Any]]) -> str:
                         here[result["device_type"]] = f"{row['fps']:.1f} fps"
             cells = f"{height}x{width}", mode, f"{paper} fps", here["cuda"], here["cpu"]
             lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def peers_table(results: Mapping[str, dict[str, Any]]) -> str:
+    """Return, for each named result, what a frame takes ours in mode sequential and how many times
+    that the peers, in Markdown; of rows in several sizes the first."""
+    found: dict[str, dict[str, Row]] = {}
+    for name, result in results.items():
+        rows = [row for row in result["rows"] if row["mode"] == "sequential"]
+        size = (rows[0]["height"], rows[0]["width"])
+        found[name] = {row["backend"]: row for row in rows if (row["height"], row["width"]) == size}
+    peers = [p for p in dict.fromkeys(p for rows in found.values() for p in rows) if p != "ours"]
+    heads = ["measured", "size", "ours", *(f"{peer} / ours" for peer in peers), "labels"]
+    lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
+    for name, of in found.items():
+        ours = of["ours"]
+        cells = [
+            f"`{name}`",
+            f"{ours['height']}x{ours['width']}",
+            f"{ours['p50_ms']:.{_digits(ours)}f} ms, {ours['precision']}",
+            *(f"{of[peer]['ratio_to_ours']:.2f}" if peer in of else "-" for peer in peers),
+            f"{100 * ours['label_agreement']:.2f} %",
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
 

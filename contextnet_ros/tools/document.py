@@ -2,11 +2,12 @@
 
 A document holds blocks between `<!-- KIND FILE ... -->` and `<!-- end -->`; what stands between
 is replaced. Kinds: `scores` (IoU per class, a column for each result of contextnet-eval), `demo`
-(what a demo.json says), `bench` and `paper` (rows of contextnet-bench; the paper's beside them),
-`bag` (rows of contextnet-bag-benchmark), `checks` (what `make bench-node` and `make soak` set out
-to reach), `header` (recipe and licence out of a weight file), `study` (a table of contextnet-study
-beside the paper's) and `camvid` (test scores beside published ones); the last two, `bench`,
-`paper`, `bag` and `checks` say "not measured" where a file is not there yet.
+(what a demo.json says), `bench`, `paper` and `peers` (rows of contextnet-bench, all, beside the
+paper's, or ours beside the peers'), `bag` (rows of contextnet-bag-benchmark), `checks` (what `make
+bench-node` and `make soak` set out to reach), `header` (recipe and licence out of a weight file),
+`study` (a table of contextnet-study beside the paper's) and `camvid` (test scores beside published
+ones); the last two, `bench`, `paper`, `bag` and `checks` say "not measured" where a file is not
+there yet.
 """
 
 from __future__ import annotations
@@ -144,6 +145,12 @@ def paper_rows(paths: Sequence[Path]) -> str:
     return "\n\n".join([bench_report.paper_table(list(results.values())), "\\\n".join(notes)])
 
 
+def peers_rows(paths: Sequence[Path]) -> str:
+    """Ours beside the peers, a line for each benchmark."""
+    results = {path.name: json.loads(path.read_text()) for path in paths}
+    return bench_report.peers_table(results)
+
+
 def bag_table(paths: Sequence[Path]) -> str:
     """What bag benchmarks measured, each with the bag it was."""
     parts = []
@@ -245,6 +252,7 @@ _KINDS: dict[str, Callable[[Sequence[Path]], str]] = {
     "demo": demo_table,
     "bench": bench_table,
     "paper": paper_rows,
+    "peers": peers_rows,
     "bag": bag_table,
     "checks": checks_table,
     "header": header_block,

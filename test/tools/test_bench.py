@@ -20,6 +20,7 @@ from contextnet_ros.tools.bench_report import (
     add_ratios,
     make_row,
     paper_table,
+    peers_table,
     plot,
     table,
 )
@@ -164,6 +165,23 @@ def test_the_paper_stands_beside_what_was_measured_and_the_rest_is_not_measured(
     assert "| 256x512 | pipelined | 299.5 fps | not measured | not measured |" in lines
     on_gpu = paper_table([{"device_type": "cuda", "rows": [measured]}, result]).splitlines()
     assert "| 1024x2048 | sequential | 18.3 fps | 8.0 fps | 8.0 fps |" in on_gpu
+
+
+def test_a_line_of_peers_holds_the_ratios_of_the_first_size_in_turn():
+    def row(backend, size, ratio):
+        return {
+            "mode": "sequential", "height": size, "width": 2 * size, "backend": backend,
+            "p50_ms": 20.0, "precision": "float32", "ratio_to_ours": ratio, "label_agreement": 0.5,
+        }  # fmt: skip
+
+    one = {"rows": [row("ours", 64, 1.0), row("torch", 64, 7.0), row("torch", 32, 9.0)]}
+    other = {"rows": [{"mode": "kernel"}, row("ours", 64, 1.0), row("openvino", 64, 2.5)]}
+    lines = peers_table({"a": one, "b": other}).splitlines()
+    assert lines[0] == "| measured | size | ours | torch / ours | openvino / ours | labels |"
+    assert lines[2:] == [
+        "| `a` | 64x128 | 20.0 ms, float32 | 7.00 | - | 50.00 % |",
+        "| `b` | 64x128 | 20.0 ms, float32 | - | 2.50 | 50.00 % |",
+    ]
 
 
 def test_the_longest_bar_of_the_plot_is_the_slowest_row(setting):
