@@ -31,9 +31,13 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Yield a temporary path beside `path` that replaces it on success and is gone on failure.
 
     The temporary name keeps the suffix, since libraries choose a format by it. Missing parent
-    folders are made. Raises UserError where the file can't be written.
+    folders are made. A link stays one, and what is no file, as /dev/stdout, is written as it is.
+    Raises UserError where the file can't be written.
     """
-    target = Path(path)
+    target = Path(os.path.realpath(path))
+    if _is_special(target):
+        yield target
+        return
     temporary = _temporary_beside(target)
     try:
         yield temporary
@@ -48,10 +52,17 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+def _is_special(path: Path) -> bool:
+    """Whether it is a device or a pipe, which must not be replaced by a file."""
+    return path.exists() and not path.is_file() and not path.is_dir()
+
+
 def _temporary_beside(target: Path) -> Path:
     try:
         if target.is_dir():
             raise IsADirectoryError(errno.EISDIR, "it is a folder")
+        if target.parent.is_file():
+            raise NotADirectoryError(errno.ENOTDIR, f"{target.parent} is no folder")
         target.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(
             prefix=f".{target.stem}-", suffix=target.suffix, dir=target.parent
@@ -65,8 +76,8 @@ def _temporary_beside(target: Path) -> Path:
 def check_writable(*paths: Path | None) -> None:
     """Raise UserError for the first that `atomic_write` could not write, before the work for it."""
     for path in paths:
-        if path is not None:
-            _temporary_beside(path).unlink()
+        if path is not None and not _is_special(path):
+            _temporary_beside(Path(os.path.realpath(path))).unlink()
 
 
 def resource_dir(name: str) -> Path:
@@ -99,10 +110,10 @@ def run_command(main: Callable[[], int], prog: str | None = None) -> int:
         print(f"{prog}: error: {error}", file=sys.stderr)
         return 1
     except ModuleNotFoundError as error:
-        package = (error.name or "").partition(".")[0]
-        if package not in _REMEDIES:
+        # A part that a package lacks is another matter.
+        if error.name not in _REMEDIES:
             raise
-        told = f"{package} is not installed for {sys.executable}: {_REMEDIES[package]}"
+        told = f"{error.name} is not installed for {sys.executable}: {_REMEDIES[error.name]}"
         print(f"{prog}: error: {told}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
@@ -32,8 +33,27 @@ def test_what_can_not_be_written_is_told_before_the_work(tmp_path: Path) -> None
     target.write_text("old")
     check_writable(target)
     assert target.read_text() == "old"
-    with pytest.raises(UserError, match=r"cannot write .*y\.json"):
+    with pytest.raises(UserError, match=r"cannot write .*y\.json: .*x\.json is no folder"):
         check_writable(target / "y.json")
+
+
+def test_a_link_stays_one_and_what_is_no_file_is_written_as_it_is(tmp_path: Path) -> None:
+    file, link, pipe = (tmp_path / name for name in ("file", "link", "pipe"))
+    file.write_text("old")
+    link.symlink_to(file)
+    check_writable(link)
+    with atomic_write(link) as temporary:
+        temporary.write_text("new")
+    assert link.is_symlink()
+    assert file.read_text() == "new"
+    os.mkfifo(pipe)
+    check_writable(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    with atomic_write(pipe) as temporary:
+        temporary.write_text("through")
+    assert os.read(reader, 20) == b"through"
+    os.close(reader)
+    assert pipe.is_fifo()
 
 
 def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
@@ -77,12 +97,13 @@ def test_a_package_that_is_missing_is_told_with_what_installs_it(
     def without(name: str) -> int:
         raise ModuleNotFoundError(f"No module named {name!r}", name=name)
 
-    assert run_command(lambda: without("torch.nn"), "x") == 1
+    assert run_command(lambda: without("torch"), "x") == 1
     told = capsys.readouterr().err
     assert f"x: error: torch is not installed for {sys.executable}: pip install torch" in told
     assert len(told.splitlines()) == 1
-    with pytest.raises(ModuleNotFoundError):
-        run_command(lambda: without("contextnet_ros.gone"), "x")
+    for part in ("contextnet_ros.gone", "rclpy._rclpy_pybind11"):
+        with pytest.raises(ModuleNotFoundError):
+            run_command(lambda part=part: without(part), "x")
 
 
 def test_commands_end_in_one_line_and_an_exit_code(capsys: pytest.CaptureFixture[str]) -> None:

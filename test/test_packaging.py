@@ -78,12 +78,14 @@ def test_every_command_starts_where_a_missing_package_is_told(tmp_path: Path) ->
     (tmp_path / "torch.py").write_text("raise ModuleNotFoundError(name='torch')")
     environment = {**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"}
     for name in ("contextnet-segment", "contextnet-train"):
-        start = f"import contextnet_ros.commands as c; c.{declared[name].partition(':')[2]}()"
+        command = declared[name].partition(":")[2]
+        start = f"import sys; from contextnet_ros.commands import {command} as c; sys.exit(c())"
         done = subprocess.run(
             [sys.executable, "-c", start], env=environment, capture_output=True, text=True
         )
         assert f"{name}: error: torch is not installed for" in done.stderr
         assert len(done.stderr.splitlines()) == 1
+        assert done.returncode == 1
     for place in declared.values():
         command = getattr(commands, place.partition(":")[2])
         module = importlib.util.find_spec(f"contextnet_ros.{command.args[0]}")

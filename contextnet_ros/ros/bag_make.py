@@ -25,7 +25,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from contextnet_ros.files import UserError, atomic_write, run_command
+from contextnet_ros.files import UserError, atomic_write, check_writable, run_command
 from contextnet_ros.labels import ClassTable, Pixels
 from contextnet_ros.ros.bag_io import STORAGES, BagWriter, refuse_to_overwrite
 from contextnet_ros.ros.bag_messages import (
@@ -221,6 +221,7 @@ def _run(argv: list[str] | None) -> int:
         fps=options.rate,
         topic=options.from_topic,
     )
+    check_writable(options.json)
     made = make_bag(source, options.output, bag_format, truth=options.truth, force=options.force)
     if options.json is not None:
         with atomic_write(options.json) as temporary:

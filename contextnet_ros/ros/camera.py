@@ -61,10 +61,11 @@ class Camera:
         self.transport = TRANSPORTS[transport]
         self._node = node
         self._prefix = f"~/{name}/" if name else "~/"
-        self._asked = f"{name}/image" if name else "image"
+        self.remap = self._asked = f"{name}/image" if name else "image"
+        self._mapped = node.resolve_topic_name(self._asked)
         if transport == "compressed":
             # Beside the topic that `image` was mapped to, as image_transport has it.
-            self._asked = f"{node.resolve_topic_name(self._asked)}/compressed"
+            self._asked = f"{self._mapped}/compressed"
         self.topic = node.resolve_topic_name(self._asked)
         self._gaps = SequenceGaps()
         self._explained: set[str] = set()
@@ -125,6 +126,12 @@ class Camera:
     def publishers(self) -> int:
         """How many publishers are matched, 0 while the input is closed."""
         return 0 if self._subscription is None else self._publishers.count()
+
+    def other_topics(self) -> list[str]:
+        """What `remap` could be mapped to: topics of images that come as this camera's are to."""
+        found = qos.topics_of(self._node, qos.type_name(self.transport.message_type))
+        ending = self.topic.removeprefix(self._mapped)
+        return [topic.removesuffix(ending) for topic in found if topic != self.topic]
 
     def qos_faults(self) -> list[str]:
         """Why peers that are there don't match, one line each."""

@@ -44,7 +44,7 @@ class Stream:
 
     `silent_s` is 0 unless frames are overdue; `faults` say why peers don't match; `idle` says why
     no frames are taken, where none should be; `remedy` is the one against loss on the way;
-    `others` are the topics that images are published on, where nobody publishes this one.
+    where nobody publishes, `others` are the topics of images that `remap` could be mapped to.
     """
 
     topic: str
@@ -57,6 +57,7 @@ class Stream:
     faults: Sequence[str] = ()
     idle: str = ""
     remedy: str = ""
+    remap: str = "image"
     others: Sequence[str] = ()
 
     def judge(self) -> tuple[bytes, str]:
@@ -92,7 +93,7 @@ class Stream:
         if self.publishers == 0:
             text = f"nobody publishes {self.topic}" + (" that fits" if self.faults else "")
             if self.others:
-                text += f": images are on {', '.join(self.others)}; remap, -r image:=TOPIC"
+                text += f": images are on {', '.join(self.others)}; remap {self.remap}:=TOPIC"
             return text
         # Of large frames that are all lost no sequence number tells.
         return (

@@ -162,7 +162,7 @@ def unknown(name: str) -> str:
         return ""
     near = difflib.get_close_matches(name, [spec.name for spec in SPECS], 1)
     hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(s.name for s in SPECS)}"
-    return f"parameter {name} is unknown; {hint}"
+    return f"parameter {name} is unknown ({hint})"
 
 
 def refuse_unknown(name: str) -> None:
@@ -195,7 +195,7 @@ def declare(node: Node) -> None:
     # rclpy has no other name for what it was given, in any distribution.
     for name in getattr(node, "_parameter_overrides", {}):
         if unknown(name):
-            node.get_logger().warning(f"{unknown(name)} It is ignored.")
+            node.get_logger().warning(f"{unknown(name)}: it is ignored")
 
 
 def values(node: Node) -> dict[str, Any]:

@@ -117,13 +117,12 @@ def publisher_faults(node: Node, topic: str, message_type: str, requested: QoSPr
     return found
 
 
-def image_topics(node: Node, most: int = 5) -> list[str]:
-    """Topics on which other nodes publish images, by name, at most so many."""
-    kinds = {"sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage"}
+def topics_of(node: Node, message_type: str, most: int = 5) -> list[str]:
+    """Topics on which other nodes publish messages of a type, by name, at most so many."""
     return [
         topic
         for topic, types in sorted(node.get_topic_names_and_types())
-        if kinds & set(types)
+        if message_type in types
         and any(
             info.node_name != node.get_name() for info in node.get_publishers_info_by_topic(topic)
         )

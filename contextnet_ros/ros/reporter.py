@@ -13,7 +13,7 @@ from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
 from rclpy.utilities import get_rmw_implementation_identifier
 
-from contextnet_ros.ros import compat, diagnostics, qos
+from contextnet_ros.ros import compat, diagnostics
 from contextnet_ros.ros.camera import Camera
 from contextnet_ros.ros.frames import total
 from contextnet_ros.ros.rates import Rates, percentile_ms
@@ -99,7 +99,8 @@ class Reporter:
             stamp_latency=[camera.stamp_latency],
             odd_stamps=camera.odd_stamps,
             publishers=camera.publishers(),
-            others=() if camera.publishers() else qos.image_topics(self._node),
+            remap=camera.remap,
+            others=() if camera.publishers() else camera.other_topics(),
             silent_s=camera.silence.lasts_s(time.monotonic()),
             faults=camera.qos_faults(),
             idle=idle,

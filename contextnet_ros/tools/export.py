@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from contextnet_ros.files import UserError, atomic_write, run_command
+from contextnet_ros.files import UserError, atomic_write, check_writable, run_command
 from contextnet_ros.inference import model_path
 from contextnet_ros.inference.backend import onnx_remedy
 from contextnet_ros.inference.preprocess import Normalizer
@@ -91,6 +91,7 @@ def _export(options: argparse.Namespace) -> int:
         raise UserError(f"onnx or onnxruntime can't be had ({error}): {onnx_remedy()}") from error
     if options.output.suffix != ".onnx":
         raise UserError(f"output {options.output} does not end in .onnx: name it so")
+    check_writable(options.json)
     source, target = FUSED_ENDS[options.fused_ends]
     path = model_path(options.model)
     network, header = load_weights(path)

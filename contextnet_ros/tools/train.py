@@ -22,7 +22,7 @@ from contextnet_ros.training.stages import Setup, train
 
 EXAMPLES = """examples:
   contextnet-train --recipe camvid --root ~/camvid -o runs/camvid
-      the first of the stages of the default weights; run it again to go on where it was
+      one of the stages of the default weights; run it again to go on where it was
       interrupted
   contextnet-train --recipe generated -o runs/generated
       generated scenes only, no data needed

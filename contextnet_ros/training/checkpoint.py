@@ -100,7 +100,9 @@ def load_checkpoint(folder: Path, recipe: Recipe) -> dict[str, Any] | None:
         # Through Recipe, so that a run from before a key was there goes on with its default.
         earlier = Recipe.from_dict(state["recipe"]).to_dict()
     except UserError as error:
-        raise UserError(f"checkpoint {path} is of another version ({error}): {remedy}") from error
+        raise UserError(
+            f"checkpoint {path}: {error}; mend that, or name another folder with -o"
+        ) from error
     wanted = recipe.to_dict()
     if earlier != wanted:
         keys = sorted(key for key in wanted if wanted[key] != earlier[key])

@@ -13,7 +13,6 @@ from contextnet_ros.labels import (
     CAMVID,
     CITYSCAPES,
     CITYSCAPES_TO_CAMVID,
-    IGNORE_ID,
     ClassTable,
     Pixels,
 )
@@ -144,14 +143,8 @@ def ready(source: LabelledFrames) -> LabelledFrames:
         return InMemory(source)
     image, label = source[0]
     if (image.nbytes + label.nbytes) * len(source) <= KEPT_BYTES:
-        source = InMemory(source)
-    else:
-        source.check()
-    if all((source.label(index) == IGNORE_ID).all() for index in range(len(source))):
-        raise UserError(
-            f"{source.description}: no pixel of its labels belongs to a class; compare the values "
-            "in them with the class table, and its `ignore`"
-        )
+        return InMemory(source)
+    source.check()
     return source
 
 

@@ -46,6 +46,7 @@ from contextnet_ros.training.sampling import AugmentedSamples, batches
 from contextnet_ros.training.sources import Roots, Shelf, open_data
 from contextnet_ros.training.start import (
     check_batch,
+    check_labelled,
     class_weights,
     initial_model,
     training_mode,
@@ -127,6 +128,7 @@ class Training:
         frames = (shelf or Shelf()).take(entries, opened)
         self.sources = frames[: len(recipe.train)]
         self.validation = frames[len(recipe.train) :]
+        check_labelled(recipe, self.sources)
         weights = class_weights(recipe, self.sources)
         self.objective = Objective(
             recipe,

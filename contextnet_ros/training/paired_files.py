@@ -109,8 +109,10 @@ def _read(path: Path, flags: int) -> Pixels:
     except OSError as error:
         raise UserError(f"{path} can't be read: {error.strerror}") from error
     # OpenCV fills up what is missing of a JPEG with gray. An end ahead is a thumbnail's.
-    if data.startswith(b"\xff\xd8") and data.rfind(_JPEG_END) < len(data) // 2:
-        raise UserError(f"{path} is cut off: copy it again")
+    if data.startswith(b"\xff\xd8") and data.rfind(_JPEG_END) < len(data.rstrip(b"\0")) // 2:
+        raise UserError(
+            f"{path} is cut off, or its end is not marked (FF D9): copy it again, or save it anew"
+        )
     image = cv2.imdecode(np.frombuffer(data, np.uint8), flags) if data else None
     if image is None:
         raise UserError(f"{path} is no readable image: copy it again")
@@ -137,11 +139,14 @@ def _image_size(path: Path) -> tuple[int, int]:
 
     Raises UserError for one that was cut off.
     """
-    with path.open("rb") as file:
-        head = file.read(24)
-        # Not the very last bytes: some writers leave a few behind the picture's end.
-        file.seek(max(0, path.stat().st_size - 4096))
-        tail = file.read()
+    try:
+        with path.open("rb") as file:
+            head = file.read(24)
+            # Not the very last bytes: some writers leave a few behind the picture's end.
+            file.seek(max(0, path.stat().st_size - 4096))
+            tail = file.read()
+    except OSError as error:
+        raise UserError(f"{path} can't be read: {error.strerror}") from error
     if head.startswith(b"\x89PNG") and len(head) == 24:
         if _PNG_END not in tail:
             raise UserError(f"{path} is cut off: copy it again")

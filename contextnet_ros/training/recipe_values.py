@@ -17,11 +17,16 @@ class _Loader(yaml.SafeLoader):  # type: ignore[misc]
     """YAML's, which of two equal keys would take the last without a word."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
-        for place, key in enumerate(keys):
-            if key in keys[:place]:
-                line = node.value[place][0].start_mark.line + 1
-                raise yaml.YAMLError(f"key {key!r} stands there twice, again in line {line}")
+        seen = set()
+        for key, _ in node.value:
+            # Those of a merge, <<, may be given anew.
+            if isinstance(key, yaml.ScalarNode) and not key.tag.endswith(":merge"):
+                if key.value in seen:
+                    line = key.start_mark.line + 1
+                    raise yaml.YAMLError(
+                        f"key {key.value!r} stands there twice, again in line {line}"
+                    )
+                seen.add(key.value)
         mapping: dict[Any, Any] = super().construct_mapping(node, deep)
         return mapping
 
@@ -34,7 +39,8 @@ def read_yaml(what: str, path: Path) -> dict[str, Any]:
         raise UserError(f"{what} {path} can't be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise UserError(f"{what} {path} is no UTF-8 ({error}): save it as that") from error
-    except yaml.YAMLError as error:
+    # A date that is none is a ValueError.
+    except (yaml.YAMLError, ValueError) as error:
         raise UserError(f"{what} {path} is no YAML: {' '.join(str(error).split())}") from error
     if not isinstance(data, dict):
         raise UserError(f"{what} {path} holds no settings: give `key: value`, a line each")

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from contextnet_ros.files import UserError
-from contextnet_ros.labels import ClassTable
+from contextnet_ros.labels import IGNORE_ID, ClassTable
 from contextnet_ros.network import ContextNet, WeightHeader
 from contextnet_ros.training.auxiliary import AuxiliaryHead, TrainedNetwork
 from contextnet_ros.training.branches import zero_branch
@@ -70,6 +70,16 @@ def check_batch(recipe: Recipe, world: World, device: torch.device) -> None:
             "feature, which batch normalization can't use: give twice as much, or "
             "freeze_normalization with an init"
         )
+
+
+def check_labelled(recipe: Recipe, sources: Sequence[LabelledFrames]) -> None:
+    """Raise UserError for data that nothing is learned from: without a teacher it needs labels."""
+    for source in () if recipe.teacher else sources:
+        if not any((source.label(index) != IGNORE_ID).any() for index in range(len(source))):
+            raise UserError(
+                f"{source.description}: no pixel of its labels belongs to a class; compare the "
+                "values in them with the class table and its `ignore`, or give a teacher"
+            )
 
 
 def class_weights(recipe: Recipe, sources: Sequence[LabelledFrames]) -> torch.Tensor | None:

@@ -89,8 +89,11 @@ def find_table(name_or_path: str) -> ClassTable:
 
 def told_apart(table: ClassTable, other: ClassTable) -> str:
     """A class table as an error tells it from another, which may have its name."""
-    names = f" ({', '.join(table.names)})" if table.name == other.name else ""
-    return f"{table.num_classes} {table.name} classes{names}"
+    more = ""
+    if table.name == other.name:
+        differ = table.names if table.names != other.names else map(str, table.palette)
+        more = f" ({', '.join(differ)})"
+    return f"{table.num_classes} {table.name} classes{more}"
 
 
 def class_lookup(

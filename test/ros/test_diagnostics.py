@@ -51,7 +51,7 @@ def test_a_stream_that_runs_is_ok():
         (
             FrameCounts(),
             {"publishers": 0, "others": ["/cam/image", "/b"]},
-            ["nobody publishes /image: images are on /cam/image, /b; remap, -r image:=TOPIC"],
+            ["nobody publishes /image: images are on /cam/image, /b; remap image:=TOPIC"],
         ),
         (FrameCounts(), {"silent_s": 7.0}, ["check the camera", "large images", "fastdds.xml"]),
         (FrameCounts(), {"publishers": 0, "faults": ["QoS: a, b"]}, ["QoS: a, b", "that fits"]),

@@ -30,6 +30,17 @@ def test_a_publisher_whose_qos_does_not_fit_is_named_with_both_policies(stand_in
     assert served.peer.ask(served.peer.message(street(16, 24)))
 
 
+def test_where_nobody_publishes_topics_that_could_be_mapped_to_are_named(stand_in, serve_node):
+    served = serve_node(stand_in, waits=False, image_transport="compressed")
+    served.peer.node.create_publisher(CompressedImage, "/cam/image/compressed", 5)
+    served.peer.node.create_publisher(Image, "/other/image", 5)
+    status = served.peer.wait_for_status("segmenter: frames", "remap image:=TOPIC")
+    assert status.level == DiagnosticStatus.WARN
+    assert status.message == (
+        "nobody publishes /image/compressed: images are on /cam/image; remap image:=TOPIC"
+    )
+
+
 def test_several_cameras_share_one_network_and_none_starves(stand_in, serve_node):
     loads = len(stand_in.warmed_up)
     names = ["front", "left", "right"]

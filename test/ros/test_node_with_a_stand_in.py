@@ -38,6 +38,34 @@ def test_what_is_missing_for_a_faster_backend_is_a_warning_at_the_start(
     assert line.startswith("[WARN]")
 
 
+def test_bad_frames_are_warned_of_at_once_then_each_period_and_none_is_left_at_the_end(
+    stand_in, serve_node, capfd
+):
+    served = serve_node(stand_in, log_period_s="3600.0")
+
+    def send_bad(count):
+        for _ in range(count):
+            message = served.peer.message(street(16, 24))
+            message.encoding = "32FC7"
+            served.peer.send(message)
+
+    def warned():
+        told.append(capfd.readouterr().err)
+        lines = [line for line in "".join(told).splitlines() if "bad frames; the last" in line]
+        return [int(line.split("]: ")[1].split()[0]) for line in lines]
+
+    told = []
+    send_bad(1)
+    served.peer.spin_until(lambda: warned() == [1])
+    send_bad(3)
+    served.peer.wait_for_counts(lambda counts: counts["bad"] == 4)
+    reports = len(served.peer.statuses)
+    served.peer.spin_until(lambda: len(served.peer.statuses) > reports + 1)
+    assert warned() == [1]
+    served.end()
+    assert warned() == [1, 3]
+
+
 def test_the_overlay_is_computed_only_while_somebody_subscribes(stand_in, served):
     peer = served.peer
     message = peer.message(street(96, 160))

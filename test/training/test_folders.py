@@ -26,7 +26,9 @@ from contextnet_ros.training.datasets import (
 )
 from contextnet_ros.training.folders import Cityscapes, Folders
 from contextnet_ros.training.paired_files import PairedFiles
+from contextnet_ros.training.recipe import Recipe
 from contextnet_ros.training.sources import Shelf, open_data, parse_roots
+from contextnet_ros.training.start import check_labelled
 from contextnet_ros.training.tables import class_lookup, find_table, load_table
 
 TABLE = """
@@ -193,11 +195,17 @@ def test_two_images_of_one_name_are_refused(farm: Path) -> None:
 
 
 def test_labels_without_any_class_are_refused(farm: Path) -> None:
+    table = load_table(farm / "farm.yaml").table
+    labelled = [ready(open_data(farm_entry(farm), table, None))]
+    recipe = Recipe.from_dict({"train": [farm_entry(farm, share=1)]})
+    check_labelled(recipe, labelled)
     for label in (farm / "masks").rglob("*.png"):
         cv2.imwrite(str(label), np.zeros_like(cv2.imread(str(label), cv2.IMREAD_UNCHANGED)))
-    data = open_data(farm_entry(farm), load_table(farm / "farm.yaml").table, None)
+    unlabelled = [ready(open_data(farm_entry(farm), table, None))]
     with pytest.raises(UserError, match="no pixel of its labels belongs to a class"):
-        ready(data)
+        check_labelled(recipe, [*labelled, *unlabelled])
+    # From a teacher something is learned all the same.
+    check_labelled(recipe.with_settings(["teacher=[default]"]), unlabelled)
 
 
 def test_a_jpeg_that_was_cut_off_is_refused(farm: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -211,7 +219,7 @@ def test_a_jpeg_that_was_cut_off_is_refused(farm: Path, monkeypatch: pytest.Monk
     whole.write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
     for kept in (1 << 30, 0):
         monkeypatch.setattr(datasets, "KEPT_BYTES", kept)
-        with pytest.raises(UserError, match=r"other\.jpg is cut off: copy it again"):
+        with pytest.raises(UserError, match=r"other\.jpg is cut off, or its end is not marked"):
             ready(pairs)
 
 

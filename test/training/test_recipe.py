@@ -141,6 +141,13 @@ def test_a_size_has_two_sides() -> None:
         Recipe.from_dict({"train": [{**entry, "share": 1}]})
 
 
+def test_a_merged_mapping_may_be_given_keys_anew(tmp_path: Path) -> None:
+    path = tmp_path / "r.yaml"
+    path.write_text("train:\n- &a {data: camvid, split: train, share: 1}\n- {<<: *a, split: val}\n")
+    one, other = Recipe.load(str(path)).train
+    assert other == {**one, "split": "val"}
+
+
 def test_files_that_are_no_recipes(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"'nowhere' does not exist.*camvid"):
         Recipe.load("nowhere")
@@ -153,6 +160,9 @@ def test_files_that_are_no_recipes(tmp_path: Path) -> None:
         Recipe.load(str(path))
     path.write_text("steps: 1\nbatch: 2\nsteps: 3")
     with pytest.raises(UserError, match=r"'steps' stands there twice, again in line 3"):
+        Recipe.load(str(path))
+    path.write_text("name: 2024-13-45")
+    with pytest.raises(UserError, match="is no YAML"):
         Recipe.load(str(path))
     path.write_text("just text")
     with pytest.raises(UserError, match="holds no settings"):
