@@ -38,7 +38,7 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
     if _is_special(target):
         yield target
         return
-    temporary = _temporary_beside(target)
+    temporary = _temporary_beside(target, path)
     try:
         yield temporary
         # mkstemp makes files private; a finished file gets the permissions of any other.
@@ -47,17 +47,21 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
         temporary.chmod(0o666 & ~mask)
         os.replace(temporary, target)
     except OSError as error:
-        raise UserError(f"cannot write {target}: {error.strerror or error}") from error
+        raise UserError(f"cannot write {path}: {error.strerror or error}") from error
     finally:
         temporary.unlink(missing_ok=True)
 
 
 def _is_special(path: Path) -> bool:
     """Whether it is a device or a pipe, which must not be replaced by a file."""
-    return path.exists() and not path.is_file() and not path.is_dir()
+    try:
+        return path.exists() and not path.is_file() and not path.is_dir()
+    except OSError:
+        # A folder that may not be looked into: writing there says so.
+        return False
 
 
-def _temporary_beside(target: Path) -> Path:
+def _temporary_beside(target: Path, asked: str | os.PathLike[str]) -> Path:
     try:
         if target.is_dir():
             raise IsADirectoryError(errno.EISDIR, "it is a folder")
@@ -69,7 +73,7 @@ def _temporary_beside(target: Path) -> Path:
         )
         os.close(handle)
     except OSError as error:
-        raise UserError(f"cannot write {target}: {error.strerror}") from error
+        raise UserError(f"cannot write {asked}: {error.strerror}") from error
     return Path(name)
 
 
@@ -77,7 +81,7 @@ def check_writable(*paths: Path | None) -> None:
     """Raise UserError for the first that `atomic_write` could not write, before the work for it."""
     for path in paths:
         if path is not None and not _is_special(path):
-            _temporary_beside(Path(os.path.realpath(path))).unlink()
+            _temporary_beside(Path(os.path.realpath(path)), path).unlink()
 
 
 def resource_dir(name: str) -> Path:

@@ -265,7 +265,7 @@ def test_generated_frames_are_all_different():
     [
         (("--rounds", "0"), "--rounds 0.*1 or more"),
         (("--input", "nowhere"), "nowhere is no folder"),
-        (("--input", "."), "has 0 images, --frames asks for 2"),
+        (("--input", "."), "has no images: give a folder with some"),
         (("--plot", "bench.pdf"), "bench.pdf does not end in .png"),
         (("--model", "nobody"), "'nobody' is unknown"),
         (("--precision", "int4", "--sizes", "48x64"), "precision 'int4'"),
