@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import sys
 import tempfile
@@ -82,6 +83,16 @@ def check_writable(*paths: Path | None) -> None:
     for path in paths:
         if path is not None and not _is_special(path):
             _temporary_beside(Path(os.path.realpath(path)), path).unlink()
+
+
+def write_json(path: Path | None, result: object) -> None:
+    """Write what JSON can hold to a file, whole or not at all; nothing where nobody asked for one.
+
+    Raises UserError where the file can't be written.
+    """
+    if path is not None:
+        with atomic_write(path) as temporary:
+            temporary.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
 
 
 def resource_dir(name: str) -> Path:

@@ -19,7 +19,6 @@ Exit code 1: an error; 3: all was measured, and an --assert does not hold.
 from __future__ import annotations
 
 import argparse
-import json
 import platform
 import shutil
 import sys
@@ -31,7 +30,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from contextnet_ros.files import UserError, atomic_write, check_writable, run_command
+from contextnet_ros.files import UserError, atomic_write, check_writable, run_command, write_json
 from contextnet_ros.inference import model_path
 from contextnet_ros.labels import ClassTable
 from contextnet_ros.network import read_header
@@ -155,9 +154,7 @@ def run_benchmark(options: argparse.Namespace) -> int:
 
 def _write(options: argparse.Namespace, report: dict[str, Any], measured: Measured) -> None:
     try:
-        if options.json is not None:
-            with atomic_write(options.json) as temporary:
-                temporary.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+        write_json(options.json, report)
         if options.html is not None:
             with atomic_write(options.html) as temporary:
                 temporary.write_text(build_page(report, measured), encoding="utf-8")

@@ -25,7 +25,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from contextnet_ros.files import UserError, atomic_write, check_writable, run_command
+from contextnet_ros.files import UserError, check_writable, run_command, write_json
 from contextnet_ros.labels import ClassTable, Pixels
 from contextnet_ros.ros.bag_io import STORAGES, BagWriter, refuse_to_overwrite
 from contextnet_ros.ros.bag_messages import (
@@ -113,8 +113,7 @@ def make_bag(
 
 def write_classes(folder: Path, table: ClassTable) -> None:
     """Write the class table that names the ids of the label PNGs in `folder`."""
-    with atomic_write(folder / CLASSES_FILE) as temporary:
-        temporary.write_text(json.dumps(table.to_dict(), indent=1) + "\n", encoding="utf-8")
+    write_json(folder / CLASSES_FILE, table.to_dict())
 
 
 def read_classes(folder: Path) -> ClassTable:
@@ -223,9 +222,7 @@ def _run(argv: list[str] | None) -> int:
     )
     check_writable(options.json)
     made = make_bag(source, options.output, bag_format, truth=options.truth, force=options.force)
-    if options.json is not None:
-        with atomic_write(options.json) as temporary:
-            temporary.write_text(json.dumps(made, indent=1) + "\n", encoding="utf-8")
+    write_json(options.json, made)
     print(f"{made['bag']}: {made['frames']} frames on {made['topic']}, {made['bytes']:,} bytes")
     return 0
 

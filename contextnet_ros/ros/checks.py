@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import operator
 import sys
 from collections.abc import Sequence
@@ -10,7 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from contextnet_ros.files import atomic_write
+from contextnet_ros.files import write_json
 
 _SIGNS = {"<=": operator.le, ">=": operator.ge}
 
@@ -49,8 +48,7 @@ def write_checks(path: Path | None, checks: Sequence[Check], rest: dict[str, Any
         print(check)
     if path is not None:
         result = {"checks": [check.to_dict() for check in checks], **rest}
-        with atomic_write(path) as temporary:
-            temporary.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+        write_json(path, result)
 
 
 def tell(text: str) -> None:

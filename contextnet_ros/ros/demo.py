@@ -12,7 +12,6 @@ was measured), input_bag, output_bag, truth (where there is one) and logs.
 from __future__ import annotations
 
 import argparse
-import json
 import shutil
 import sys
 import time
@@ -23,7 +22,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from contextnet_ros.files import UserError, atomic_write, run_command
+from contextnet_ros.files import UserError, run_command, write_json
 from contextnet_ros.inference import model_path
 from contextnet_ros.network import read_header
 from contextnet_ros.ros.bag_make import (
@@ -147,8 +146,7 @@ def run_demo(options: argparse.Namespace) -> int:
     truth = None if truth_folder is None else made_truth(truth_folder)
     _say("scoring and drawing")
     report = build_report(demo, made, pace, replayed, score_demo(demo, truth))
-    with atomic_write(demo.report) as temporary:
-        temporary.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    write_json(demo.report, report)
     print(build_table(demo, report, replayed))
     if replayed.faults:
         raise UserError(f"the frames' sums do not hold: {'; '.join(replayed.faults)}")

@@ -92,15 +92,16 @@ class Reporter:
         self._log_progress(condition.idle, streams)
 
     def _stream(self, camera: Camera, idle: str) -> diagnostics.Stream:
+        publishers = camera.publishers()
         return diagnostics.Stream(
             topic=camera.topic,
             rates=self._rates[camera],
             latency=[camera.latency],
             stamp_latency=[camera.stamp_latency],
             odd_stamps=camera.odd_stamps,
-            publishers=camera.publishers(),
+            publishers=publishers,
             remap=camera.remap,
-            others=() if camera.publishers() else camera.other_topics(),
+            others=() if publishers or idle else camera.other_topics(),
             silent_s=camera.silence.lasts_s(time.monotonic()),
             faults=camera.qos_faults(),
             idle=idle,

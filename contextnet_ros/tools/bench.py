@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import importlib.metadata
 import itertools
-import json
 import subprocess
 import sys
 import tempfile
@@ -17,7 +16,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from contextnet_ros.files import UserError, atomic_write, check_writable, run_command
+from contextnet_ros.files import UserError, check_writable, run_command, write_json
 from contextnet_ros.inference import OUTPUTS, model_path
 from contextnet_ros.inference.backend import choose_device, choose_threads
 from contextnet_ros.network import VARIANTS, NetworkSize, load_weights
@@ -156,9 +155,7 @@ def _bench(options: argparse.Namespace) -> int:
         print(f"not measured: {missing['backend']} at {missing['size']}: {missing['reason']}")
     if options.paper:
         print(f"\n{paper_table([result])}")
-    if options.json is not None:
-        with atomic_write(options.json) as temporary:
-            temporary.write_text(json.dumps(result, indent=1) + "\n")
+    write_json(options.json, result)
     if options.plot is not None and rows:
         write_image(options.plot, plot(rows))
     return 0

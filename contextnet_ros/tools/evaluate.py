@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from contextnet_ros.files import UserError, atomic_write, check_writable, run_command
+from contextnet_ros.files import UserError, atomic_write, check_writable, run_command, write_json
 from contextnet_ros.inference import Segmenter, model_path
 from contextnet_ros.labels import CITYSCAPES, CITYSCAPES_LABEL_IDS, Pixels
 from contextnet_ros.network import load_weights
@@ -132,8 +131,7 @@ def _evaluate(options: argparse.Namespace) -> int:
         _write_details(options.details, evaluation, predict)
     if options.json is not None:
         result = {"model": options.model, **scores, "provenance": provenance(segmenter.device)}
-        with atomic_write(options.json) as temporary:
-            temporary.write_text(json.dumps(result, indent=1) + "\n")
+        write_json(options.json, result)
     return 0
 
 

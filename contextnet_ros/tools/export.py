@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from contextnet_ros.files import UserError, atomic_write, check_writable, run_command
+from contextnet_ros.files import UserError, atomic_write, check_writable, run_command, write_json
 from contextnet_ros.inference import model_path
 from contextnet_ros.inference.backend import onnx_remedy
 from contextnet_ros.inference.preprocess import Normalizer
@@ -138,8 +137,7 @@ def _export(options: argparse.Namespace) -> int:
             "provenance": provenance(),
             "onnxruntime": onnxruntime.__version__,
         }
-        with atomic_write(options.json) as temporary:
-            temporary.write_text(json.dumps(report, indent=1) + "\n")
+        write_json(options.json, report)
     return 0
 
 

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import json
 from dataclasses import replace
 from pathlib import Path
 
-import torch
-
 from contextnet_ros import __version__
-from contextnet_ros.files import UserError, atomic_write, check_writable, run_command
+from contextnet_ros.files import UserError, check_writable, run_command, write_json
 from contextnet_ros.inference import model_path
 from contextnet_ros.network import count_parameters, load_weights, save_weights
 from contextnet_ros.provenance import provenance
@@ -60,10 +57,9 @@ def _prune(options: argparse.Namespace) -> int:
             "width": options.width,
             "parameters": count_parameters(pruned),
             "parameters_before": count_parameters(network),
-            "provenance": provenance(torch.device("cpu")),
+            "provenance": provenance(),
         }
-        with atomic_write(options.json) as temporary:
-            temporary.write_text(json.dumps(result, indent=1) + "\n")
+        write_json(options.json, result)
     print(
         f"{options.output}: {header.network}, {count_parameters(pruned):,} of "
         f"{count_parameters(network):,} parameters; train on with "

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import time
 from collections import defaultdict
@@ -15,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from tqdm import tqdm
 
-from contextnet_ros.files import UserError, atomic_write, check_writable, run_command
+from contextnet_ros.files import UserError, check_writable, run_command, write_json
 from contextnet_ros.inference import SegmentedFrame, Segmenter
 from contextnet_ros.inference.overlay import DEFAULT_OPACITY
 from contextnet_ros.provenance import provenance
@@ -101,8 +100,7 @@ def _segment(options: argparse.Namespace) -> int:
     )
     if options.json is not None:
         measured = {"command": PROG, **job.measured(seconds), "unreadable": unreadable}
-        with atomic_write(options.json) as temporary:
-            temporary.write_text(json.dumps(measured, indent=1) + "\n")
+        write_json(options.json, measured)
     if unreadable:
         raise UserError(f"{len(unreadable)} of {len(media)} inputs could not be read, see above")
     return 0

@@ -8,7 +8,7 @@ import shlex
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from contextnet_ros.files import UserError, atomic_write, check_writable, run_command
+from contextnet_ros.files import UserError, check_writable, run_command, write_json
 from contextnet_ros.labels import CITYSCAPES
 from contextnet_ros.network import VARIANTS
 from contextnet_ros.tools import bench, evaluate
@@ -151,11 +151,11 @@ def _run(options: argparse.Namespace, recipe: Recipe, setup: Setup, world: World
     results = {}
     for study in studies:
         result = results[study.name] = study.conclude(told)
-        _write(options.output / f"{study.name}.json", result)
+        write_json(options.output / f"{study.name}.json", result)
         print(f"\n{study.name}: {study.about}\n\n{study.table(result)}\n")
     whole = results.get(options.study, {"studies": results})
     path = options.json or options.output / f"{options.study}.json"
-    _write(path, whole)
+    write_json(path, whole)
     if networks.NETWORKS in studies:
         _submit(recipe, setup, options, failed)
     if options.study == "paper":
@@ -224,11 +224,6 @@ def _tell(
 
 def _nothing(_: str) -> None:
     """What processes that don't lead say."""
-
-
-def _write(path: Path, result: object) -> None:
-    with atomic_write(path) as temporary:
-        temporary.write_text(json.dumps(result, indent=1) + "\n")
 
 
 if __name__ == "__main__":

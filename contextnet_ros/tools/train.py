@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import json
 import signal
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from contextnet_ros.files import atomic_write, check_writable, run_command
+from contextnet_ros.files import check_writable, run_command, write_json
 from contextnet_ros.inference.backend import choose_device
 from contextnet_ros.network import read_header
 from contextnet_ros.provenance import provenance
@@ -137,8 +136,7 @@ def _run(options: argparse.Namespace, recipe: Recipe, world: World, device: str)
             "scores": read_header(best).scores,
             "provenance": provenance(choose_device(device)),
         }
-        with atomic_write(options.json) as temporary:
-            temporary.write_text(json.dumps(result, indent=1) + "\n")
+        write_json(options.json, result)
     print(
         f"best weights: {best}; use them with: segment_node --ros-args -p model:={best.resolve()}"
     )

@@ -15,8 +15,10 @@ from contextnet_ros.training.datasets import (
     GeneratedScenes,
     InMemory,
     combined_licence,
+    ready,
 )
 from contextnet_ros.training.folders import CamVid
+from contextnet_ros.training.paired_files import PairedFiles
 from contextnet_ros.training.sources import open_data, trains_on
 
 
@@ -63,6 +65,22 @@ def test_an_unreadable_image_is_named(camvid: Path) -> None:
     (camvid / "train" / "f002.png").write_bytes(b"no png")
     with pytest.raises(UserError, match=r"f002\.png is no readable image"):
         InMemory(CamVid(camvid, "train"))
+
+
+def test_a_jpeg_that_was_cut_off_is_refused(
+    camvid: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = CamVid(camvid, "train")
+    photo = tmp_path / "photo.jpg"
+    cv2.imwrite(str(photo), source[0][0])
+    ids = {**{value: value for value in range(11)}, 11: 255}
+    photos = PairedFiles(CAMVID, "", "one", [(photo, source.pairs[0][1])], ids)
+    np.testing.assert_array_equal(photos[0][1], source[0][1])
+    photo.write_bytes(photo.read_bytes()[: photo.stat().st_size // 2])
+    for kept in (1 << 30, 0):
+        monkeypatch.setattr(datasets, "KEPT_BYTES", kept)
+        with pytest.raises(UserError, match=r"photo\.jpg is cut off, or its end is not marked"):
+            ready(photos)
 
 
 def test_a_label_with_a_palette_is_told_how_to_become_gray(camvid: Path) -> None:

@@ -208,21 +208,6 @@ def test_labels_without_any_class_are_refused(farm: Path) -> None:
     check_labelled(recipe.with_settings(["teacher=[default]"]), unlabelled)
 
 
-def test_a_jpeg_that_was_cut_off_is_refused(farm: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    data = open_data(farm_entry(farm), load_table(farm / "farm.yaml").table, None)
-    assert isinstance(data, PairedFiles)
-    ((path, label), *_) = data.pairs
-    whole = path.with_name("other.jpg")
-    cv2.imwrite(str(whole), data[0][0])
-    pairs = PairedFiles(data.table, "", "one", [(whole, label)], load_table(farm / "farm.yaml").ids)
-    np.testing.assert_array_equal(pairs[0][1], data[0][1])
-    whole.write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
-    for kept in (1 << 30, 0):
-        monkeypatch.setattr(datasets, "KEPT_BYTES", kept)
-        with pytest.raises(UserError, match=r"other\.jpg is cut off, or its end is not marked"):
-            ready(pairs)
-
-
 def test_a_mixture_comes_in_the_recipes_classes(cityscapes: Path, camvid: Path) -> None:
     roots = parse_roots([f"cityscapes={cityscapes}", f"camvid={camvid}"])
     mapped = open_data({"data": "cityscapes", "split": "val"}, CAMVID, roots)
