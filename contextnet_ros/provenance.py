@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import platform
+import re
 import subprocess
 from datetime import datetime, timezone
 from pathlib import Path
@@ -13,6 +14,11 @@ from typing import Any
 from contextnet_ros import __version__
 
 _PACKAGES = ("torch", "numpy", "rclpy")
+# Arm's cpuinfo names no model; the second one is the board's, as NVIDIA Jetson AGX Orin.
+_PROCESSOR_NAMES = (
+    (Path("/proc/cpuinfo"), r"(?m)^model name\s*:(.+)"),
+    (Path("/proc/device-tree/model"), r"([^\0]+)"),
+)
 
 
 def provenance(device: object = "cpu") -> dict[str, Any]:
@@ -44,12 +50,13 @@ def device_name(device: object = "cpu") -> str:
         import torch
 
         return torch.cuda.get_device_name(name)
-    try:
-        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    except OSError:
-        pass
+    for path, pattern in _PROCESSOR_NAMES:
+        try:
+            found = re.search(pattern, path.read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError):
+            continue
+        if found is not None:
+            return found.group(1).strip()
     return platform.processor() or platform.machine()
 
 

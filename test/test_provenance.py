@@ -13,6 +13,7 @@ import pytest
 import torch
 
 import contextnet_ros
+from contextnet_ros import provenance as provenance_module
 from contextnet_ros.provenance import device_name, provenance
 
 SOURCE = Path(contextnet_ros.__file__).parent
@@ -32,6 +33,20 @@ def test_provenance_is_json_and_dated_now_in_utc():
     assert timedelta(0) <= age < timedelta(minutes=1)
     assert result["device"] == device_name("cpu")
     assert result["cpus"] >= 1
+
+
+def test_a_processor_without_a_name_is_called_as_its_board(monkeypatch, tmp_path):
+    files = tmp_path / "cpuinfo", tmp_path / "model"
+    patterns = [pattern for _, pattern in provenance_module._PROCESSOR_NAMES]
+    monkeypatch.setattr(
+        provenance_module, "_PROCESSOR_NAMES", tuple(zip(files, patterns, strict=True))
+    )
+    assert device_name() == (platform.processor() or platform.machine())
+    files[1].write_text("Jetson\0")
+    files[0].write_text("processor\t: 0\nBogoMIPS\t: 62.5\n")
+    assert device_name() == "Jetson"
+    files[0].write_text("processor\t: 0\nmodel name\t: A 7 CPU\n\nmodel name\t: B\n")
+    assert device_name() == "A 7 CPU"
 
 
 @pytest.mark.gpu

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,6 +25,8 @@ PRECISIONS = {
     "float16": torch.float16,
     "bfloat16": torch.bfloat16,
 }
+# There without any library of CUDA's; the last two are a Jetson's.
+_DRIVER_FILES = ("/dev/nvidiactl", "/dev/nvhost-gpu", "/dev/nvgpu")
 
 
 class Backend(Protocol):
@@ -222,6 +225,21 @@ def choose_device(name: str) -> torch.device:
                 f"device {name!r} is not among the {count} GPUs: choose cuda:0 to cuda:{count - 1}"
             )
     return device
+
+
+def unused_gpu(name: str) -> str:
+    """Return why the device named `name` is no GPU although one is here, and the remedy; empty
+    where it is one, where none is here, and where the processor is what was asked for."""
+    here = any(Path(path).exists() for path in _DRIVER_FILES)
+    hidden = os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1")
+    if name != "auto" or not here or hidden or torch.cuda.is_available():
+        return ""
+    cuda = torch.version.cuda
+    return (
+        f"an NVIDIA GPU is here, but PyTorch {torch.__version__} "
+        + ("has no CUDA" if cuda is None else f"can't use it with CUDA {cuda} and this driver")
+        + ": install the build of torch for the driver's CUDA, or choose device cpu"
+    )
 
 
 def choose_precision(name: str, device: torch.device) -> str:

@@ -21,6 +21,7 @@ from contextnet_ros.inference.backend import (
     choose_precision,
     choose_threads,
     make_backend,
+    unused_gpu,
 )
 from contextnet_ros.inference.device_segmenter import DeviceSegmenter, on_cuda
 from contextnet_ros.inference.models import model_path
@@ -67,6 +68,7 @@ class Segmenter:
         self.network_size = _network_size(network_size, header)
         self.outputs = _outputs(outputs)
         chosen = choose_device(device)
+        self._unused_gpu = unused_gpu(device)
         choices = choose_precision(precision, chosen), choose_threads(num_threads)
         check_backend(backend, chosen)
         self._team = Team(choices[1])
@@ -139,7 +141,8 @@ class Segmenter:
     @property
     def note(self) -> str:
         """What is missing for more speed, in one line; empty where nothing is."""
-        missing = self._runs.note, "" if self._gpu else compiled_upsample.NOTE
+        compiled = "" if self._gpu else compiled_upsample.NOTE
+        missing = self._unused_gpu, self._runs.note, compiled
         return "; ".join(note for note in missing if note)
 
     @property

@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 from contextnet_ros.files import check_writable, run_command, write_json
-from contextnet_ros.inference.backend import choose_device
+from contextnet_ros.inference.backend import choose_device, unused_gpu
 from contextnet_ros.network import read_header
 from contextnet_ros.provenance import provenance
 from contextnet_ros.training.distributed import World, join, leave
@@ -119,6 +119,9 @@ def _run(options: argparse.Namespace, recipe: Recipe, world: World, device: str)
         options.tensorboard,
         options.augment,
     )
+    if world.leads:
+        note = unused_gpu(device)
+        print(f"{recipe.name}: on {choose_device(device)}{note and '; '}{note}")
     outcome = train(recipe, options.output, setup, run_until_interrupted)
     if not outcome.finished:
         if world.leads:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -10,6 +11,7 @@ import torch
 
 from contextnet_ros.files import UserError
 from contextnet_ros.inference import Segmenter, compiled_upsample, list_models, postprocess
+from contextnet_ros.inference import backend as backend_module
 from contextnet_ros.network import WeightFileError, save_weights
 
 
@@ -80,6 +82,27 @@ def test_cuda_where_there_is_none_is_refused(network, header):
     with pytest.raises(UserError, match=r"'cuda'.*no CUDA GPU.*cpu or auto"):
         Segmenter(network, header, device="cuda")
     assert Segmenter(network, header, device="auto").device == torch.device("cpu")
+
+
+@pytest.mark.parametrize(
+    ("cuda", "says"), [(None, "has no CUDA"), ("12.6", r"can't use it with CUDA 12\.6")]
+)
+def test_a_gpu_that_torch_cannot_use_is_told_unless_it_is_not_wanted(
+    network, header, monkeypatch, tmp_path, cuda, says
+):
+    def note(device="auto"):
+        return Segmenter(network, header, device=device).note
+
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.version, "cuda", cuda)
+    monkeypatch.setattr(backend_module, "_DRIVER_FILES", (tmp_path / "driver",))
+    assert "GPU" not in note()
+    (tmp_path / "driver").touch()
+    assert re.match(f"an NVIDIA GPU is here, .*{says}.*install the build of torch", note())
+    assert "GPU" not in note("cpu")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert "GPU" not in note()
 
 
 def test_models_load_by_name_and_by_path(network, header, make_frame, tmp_path, monkeypatch):
