@@ -116,8 +116,8 @@ def resource_dir(name: str) -> Path:
 
 
 def run_command(main: Callable[[], int], prog: str | None = None) -> int:
-    """Run a command's body: a UserError, or a package that is missing, becomes one line on stderr
-    and exit code 1."""
+    """Run a command's body: a UserError, a package that is missing, a path that can't be used and
+    memory that ran out become one line on stderr and exit code 1."""
     prog = prog or Path(sys.argv[0]).name
     try:
         return main()
@@ -138,8 +138,22 @@ def run_command(main: Callable[[], int], prog: str | None = None) -> int:
         # The reader (head, less) has gone: what it wanted to see, it has seen.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:
+        # One without a file's name is no path that a user gave.
+        if error.filename is None:
+            raise
+        told = f"{error.filename} can't be used: {error.strerror}; give another path"
+        print(f"{prog}: error: {told}", file=sys.stderr)
+        return 1
+    except MemoryError as error:
+        print(f"{prog}: error: not enough memory: {error or 'give less'}", file=sys.stderr)
+        return 1
 
 
 def list_files(folder: Path, suffixes: Sequence[str]) -> list[Path]:
-    """Files below `folder` with one of the lower-case `suffixes`, sorted by path."""
+    """Files below `folder` with one of the lower-case `suffixes`, sorted by path.
+
+    Folders in it that may not be read are left out; raises OSError where it may not be itself.
+    """
+    os.scandir(folder).close()
     return sorted(p for p in folder.rglob("*") if p.is_file() and p.suffix.lower() in suffixes)

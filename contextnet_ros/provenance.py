@@ -14,6 +14,8 @@ from typing import Any
 from contextnet_ros import __version__
 
 _PACKAGES = ("torch", "numpy", "rclpy")
+# Of the container, as `docker run --cpus=2` sets it: microseconds of each period of so many.
+_CPU_SHARE = Path("/sys/fs/cgroup/cpu.max")
 # Arm's cpuinfo names no model; the second one is the board's, as NVIDIA Jetson AGX Orin.
 _PROCESSOR_NAMES = (
     (Path("/proc/cpuinfo"), r"(?m)^model name\s*:(.+)"),
@@ -69,11 +71,25 @@ def resident_bytes() -> int:
     return pages * os.sysconf("SC_PAGE_SIZE")
 
 
+def available_bytes() -> int:
+    """Return the memory that a process can still take; 0 where the system doesn't tell."""
+    try:
+        found = re.search(r"MemAvailable:\s*(\d+) kB", Path("/proc/meminfo").read_text())
+    except OSError:
+        return 0
+    return 0 if found is None else int(found.group(1)) << 10
+
+
 def usable_cpus() -> int:
-    """Return how many processors this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    """Return how many processors this process may use, a container's share included."""
+    affinity = getattr(os, "sched_getaffinity", None)
+    count = len(affinity(0)) if affinity else os.cpu_count() or 1
+    try:
+        quota, period = _CPU_SHARE.read_text(encoding="utf-8").split()
+        return max(1, min(count, int(quota) // int(period)))
+    # No such file, or "max": as many as there are.
+    except (OSError, ValueError):
+        return count
 
 
 def _version(distribution: str) -> str | None:

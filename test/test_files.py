@@ -8,7 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from contextnet_ros.files import UserError, atomic_write, check_writable, resource_dir, run_command
+from contextnet_ros.files import (
+    UserError,
+    atomic_write,
+    check_writable,
+    list_files,
+    resource_dir,
+    run_command,
+)
 
 
 def test_a_file_appears_whole_with_the_permissions_of_any_other(tmp_path: Path) -> None:
@@ -117,3 +124,23 @@ def test_commands_end_in_one_line_and_an_exit_code(capsys: pytest.CaptureFixture
     assert run_command(fail, "x") == 1
     assert capsys.readouterr().err == "x: error: value 3 is wrong: use 4\n"
     assert run_command(interrupt, "x") == 130
+
+
+def test_what_the_system_refuses_is_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def enormous() -> int:
+        raise MemoryError("Unable to allocate 28 GiB")
+
+    def broken() -> int:
+        raise OSError("of no file")
+
+    assert run_command(lambda: Path("x" * 300).stat().st_size, "x") == 1
+    assert run_command(lambda: len(list_files(tmp_path / "gone", (".png",))), "x") == 1
+    assert run_command(enormous, "x") == 1
+    long, gone, memory = capsys.readouterr().err.splitlines()
+    assert long.endswith("x can't be used: File name too long; give another path")
+    assert gone.startswith(f"x: error: {tmp_path / 'gone'} can't be used: No such file")
+    assert memory == "x: error: not enough memory: Unable to allocate 28 GiB"
+    with pytest.raises(OSError, match="of no file"):
+        run_command(broken, "x")

@@ -49,6 +49,16 @@ def test_a_processor_without_a_name_is_called_as_its_board(monkeypatch, tmp_path
     assert device_name() == "A 7 CPU"
 
 
+def test_a_containers_share_of_the_processors_counts(monkeypatch, tmp_path):
+    share = tmp_path / "cpu.max"
+    monkeypatch.setattr(provenance_module, "_CPU_SHARE", share)
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(8)))
+    assert provenance_module.usable_cpus() == 8
+    for text, count in (("max 100000", 8), ("250000 100000", 2), ("50000 100000", 1)):
+        share.write_text(f"{text}\n")
+        assert provenance_module.usable_cpus() == count
+
+
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_the_device_of_a_gpu_is_its_name():

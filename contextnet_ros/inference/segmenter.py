@@ -279,14 +279,15 @@ def _network_size(size: str | NetworkSize | None, header: WeightHeader) -> Netwo
     if isinstance(size, NetworkSize):
         return size
     try:
-        return NetworkSize.parse(size, header.network_size.interpolation)
+        return NetworkSize.parse(str(size), header.network_size.interpolation)
     except ValueError as error:
         raise UserError(str(error)) from error
 
 
 def _outputs(outputs: Sequence[str]) -> tuple[str, ...]:
-    unknown = [output for output in outputs if output not in OUTPUTS]
-    if isinstance(outputs, str) or unknown:
+    if isinstance(outputs, str):
+        raise UserError(f"outputs {outputs!r} is one text: give several, as ({outputs!r},)")
+    if any(output not in OUTPUTS for output in outputs):
         raise UserError(f"outputs {outputs!r} are unknown: choose from {', '.join(OUTPUTS)}")
     # One order for one choice; the label is always there.
     return tuple(name for name in OUTPUTS if name == "label" or name in outputs)

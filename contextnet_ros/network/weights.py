@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -72,7 +73,8 @@ class WeightHeader:
 
     @classmethod
     def from_json(cls, text: str) -> WeightHeader:
-        """The header that `to_json` wrote; raises KeyError, TypeError or ValueError otherwise."""
+        """The header that `to_json` wrote; raises KeyError, TypeError, ValueError or
+        OverflowError otherwise."""
         data = json.loads(text)
         found = data["format_version"]
         if found != FORMAT_VERSION:
@@ -84,8 +86,8 @@ class WeightHeader:
         mean, std = ((float(r), float(g), float(b)) for r, g, b in (data["mean"], data["std"]))
         if data["channel_order"] not in ("RGB", "BGR"):
             raise ValueError(f"channel order {data['channel_order']!r} is neither RGB nor BGR")
-        if min(std) <= 0:
-            raise ValueError(f"standard deviation {std} is not positive")
+        if not all(map(math.isfinite, (*mean, *std))) or min(std) <= 0:
+            raise ValueError(f"mean {mean} and standard deviation {std} are no such numbers")
         if data["variant"] not in VARIANTS:
             raise ValueError(f"variant {data['variant']!r} is not one of {sorted(VARIANTS)}")
         width = float(data.get("width", 1.0))  # files of the first release have neither key
@@ -170,7 +172,7 @@ def _parse_header(path: Path, metadata: dict[str, str] | None) -> WeightHeader:
         return WeightHeader.from_json(text)
     except KeyError as error:
         raise WeightFileError(f"weight file {path} has no {error} in its header") from error
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise WeightFileError(f"weight file {path} can't be used: {error}") from error
 
 

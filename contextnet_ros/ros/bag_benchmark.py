@@ -56,6 +56,15 @@ PLAYERS = {
     "ros2": "contextnet_ros.ros.bag_player_ros2",
 }
 
+# What the report says of the node, and what a measurement stands on.
+_SET_HERE = {
+    "model": "give --model",
+    "device": "give --device",
+    "image_transport": "it follows the bag's topic; choose one with --topic",
+    "cameras": "a bag is measured as one camera's",
+    "autostart": "the benchmark waits for the node to start by itself",
+}
+
 
 def _say(text: str) -> None:
     tqdm.write(text, file=sys.stderr)
@@ -121,6 +130,8 @@ def run_benchmark(options: argparse.Namespace) -> int:
     check_writable(options.json, options.html)
     for name, _ in options.param:
         parameters.refuse_unknown(name)
+        if name in _SET_HERE:
+            raise UserError(f"--param {name}: {_SET_HERE[name]}")
     if options.player == "ros2":
         require_ros2()
     header = read_header(model_path(options.model))

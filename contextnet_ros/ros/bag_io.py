@@ -15,7 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal
 
-from rosbags.highlevel import AnyReader, AnyReaderError
+from rosbags.highlevel import AnyReader
 from rosbags.interfaces import (
     Connection,
     Qos,
@@ -26,7 +26,6 @@ from rosbags.interfaces import (
     QosTime,
 )
 from rosbags.rosbag2 import StoragePlugin, Writer
-from rosbags.rosbag2.errors import ReaderError
 
 from contextnet_ros.files import UserError
 from contextnet_ros.labels import Pixels
@@ -121,11 +120,19 @@ class BagReader:
 
     def raw_messages(self, topic: str) -> Iterator[tuple[int, bytes]]:
         """(time of recording in ns, CDR bytes) of each message of `topic`, in time's order."""
-        try:
-            for _, time_ns, data in self._reader.messages(self._connections(topic)):
-                yield time_ns, bytes(data)
-        except (AnyReaderError, ReaderError, OSError) as error:
-            raise UserError(f"{self.path}: damaged, cannot be read to its end: {error}") from error
+        messages = self._reader.messages(self._connections(topic))
+        while True:
+            try:
+                _, time_ns, data = next(messages)
+                # Before anybody looks for a stamp in it.
+                header_stamp_ns(data)
+            except StopIteration:
+                return
+            except Exception as error:  # of the storage, as it is
+                raise UserError(
+                    f"{self.path} {topic}: damaged, cannot be read to its end: {_one_line(error)}"
+                ) from error
+            yield time_ns, bytes(data)
 
     def images(self, topic: str) -> Iterator[tuple[int, Pixels]]:
         """(header stamp in ns, image (H, W, 3) BGR uint8) of each frame of `topic`."""
@@ -149,15 +156,30 @@ class BagReader:
     def _messages(self, topic: str) -> Iterator[tuple[int, Any]]:
         kind = self.image_topics()[topic]
         for _, data in self.raw_messages(topic):
-            yield header_stamp_ns(data), self._reader.deserialize(data, kind)
+            try:
+                message = self._reader.deserialize(data, kind)
+            except Exception as error:  # whatever a parser meets in spoiled bytes
+                raise UserError(
+                    f"{self.path} {topic}: a message is damaged: {_one_line(error)}"
+                ) from error
+            yield header_stamp_ns(data), message
 
     def frame_names(self) -> dict[int, str]:
-        """Frame name of each header stamp, from `frames.csv`; empty where the bag has none."""
+        """Frame name of each header stamp, from `frames.csv`; empty where the bag has none.
+
+        Raises UserError where that file is damaged.
+        """
         path = self.path / FRAMES_FILE
         if not path.is_file():
             return {}
-        with path.open(newline="", encoding="utf-8") as file:
-            return {int(row["stamp_ns"]): row["name"] for row in csv.DictReader(file)}
+        try:
+            with path.open(newline="", encoding="utf-8") as file:
+                return {int(row["stamp_ns"]): str(row["name"]) for row in csv.DictReader(file)}
+        except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:
+            raise UserError(
+                f"{path}: no table of stamp_ns and name ({_one_line(error)}): make the bag anew, "
+                "or take the file away"
+            ) from error
 
     def _connections(self, topic: str) -> list[Connection]:
         return [c for c in self._reader.connections if c.topic == topic]

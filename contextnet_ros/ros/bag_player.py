@@ -22,6 +22,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from contextnet_ros.files import UserError, atomic_write, run_command
+from contextnet_ros.provenance import available_bytes
 from contextnet_ros.ros.bag_io import BagReader
 from contextnet_ros.ros.bag_make import positive, positive_int
 from contextnet_ros.ros.bag_messages import COMPRESSED_IMAGE, header_stamp_ns, with_stamp
@@ -31,12 +32,31 @@ from contextnet_ros.ros.control import Commands, emit
 LABEL_TOPIC = "/segmenter/label"
 PROBE_TIMEOUT_S = 30.0
 _PROBE_TRIES = 2
+# Of the memory that is free, for what is played: the node and the recorder need theirs.
+_MEMORY_SHARE = 0.5
 
 # A machine so slow that probing takes longer is known well enough by then.
 _PROBING_S = 15.0
 
 # Stamps of probe frames lie in 1970, where no camera's are.
 _PROBE_STAMP_NS = 1_000_000_000
+
+
+def _held(bag: Path, messages: Iterable[tuple[int, bytes]]) -> list[tuple[int, bytes]]:
+    """All of them, in memory; raises UserError where they leave too little of it."""
+    room = available_bytes() * _MEMORY_SHARE
+    held: list[tuple[int, bytes]] = []
+    size = 0
+    for message in messages:
+        held.append(message)
+        size += len(message[1])
+        if size > room > 0:
+            raise UserError(
+                f"{bag}: its first {len(held)} frames take {size / 1e9:.1f} GB, and it is played "
+                f"from memory, of which {room / 1e9:.1f} GB may be taken: give --frames "
+                f"{len(held) - 1}, or play it from its file with --player ros2"
+            )
+    return held
 
 
 class BagPlayer:
@@ -53,7 +73,7 @@ class BagPlayer:
         with BagReader(bag) as reader:
             self.topic = reader.camera_topic(topic)
             kind = reader.image_topics()[self.topic]
-            recorded = list(itertools.islice(reader.raw_messages(self.topic), frames))
+            recorded = _held(bag, itertools.islice(reader.raw_messages(self.topic), frames))
         if not recorded:
             raise UserError(f"{bag}: no frames on {self.topic}; record it again")
         self.messages = [data for _, data in recorded]

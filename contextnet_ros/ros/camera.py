@@ -11,6 +11,7 @@ import numpy as np
 from rclpy.node import Node
 from sensor_msgs.msg import CompressedImage, Image
 
+from contextnet_ros.files import UserError
 from contextnet_ros.inference import SegmentedFrame
 from contextnet_ros.labels import Pixels
 from contextnet_ros.ros import compat, image_msg, qos
@@ -18,6 +19,9 @@ from contextnet_ros.ros.frames import NewestFrame, Pace, SequenceGaps
 from contextnet_ros.ros.rates import LatencyWindow, Silence, stamp_latency_ms
 from contextnet_ros.ros.settings import Settings
 from contextnet_ros.ros.timings import FrameTimes, TimingsPublisher
+
+# What libjpeg takes; the format itself has a few more.
+_LARGEST_JPEG = 65500
 
 
 class Arrival(NamedTuple):
@@ -61,7 +65,7 @@ class Camera:
         self.transport = TRANSPORTS[transport]
         self._node = node
         self._prefix = f"~/{name}/" if name else "~/"
-        self.remap = self._asked = f"{name}/image" if name else "image"
+        self._remap = self._asked = f"{name}/image" if name else "image"
         self._mapped = node.resolve_topic_name(self._asked)
         if transport == "compressed":
             # Beside the topic that `image` was mapped to, as image_transport has it.
@@ -127,23 +131,37 @@ class Camera:
         """How many publishers are matched, 0 while the input is closed."""
         return 0 if self._subscription is None else self._publishers.count()
 
-    def other_topics(self) -> list[str]:
-        """What `remap` could be mapped to: topics of images that come as this camera's are to."""
+    def remaps(self) -> list[str]:
+        """What would lead this camera to images that others publish as its own are to come."""
         found = qos.topics_of(self._node, qos.type_name(self.transport.message_type))
         ending = self.topic.removeprefix(self._mapped)
-        return [topic.removesuffix(ending) for topic in found if topic != self.topic]
+        return [
+            f"{self._remap}:={topic.removesuffix(ending)}"
+            if topic.endswith(ending)
+            else f"{self._remap}{ending}:={topic}"
+            for topic in found
+            # Depth is no picture.
+            if topic != self.topic and not topic.endswith("/compressedDepth")
+        ]
 
-    def qos_faults(self) -> list[str]:
-        """Why peers that are there don't match, one line each."""
-        found = []
-        if self._subscription is not None:
-            name = qos.type_name(self.transport.message_type)
-            requested = self._subscription.qos_profile
-            found += qos.publisher_faults(self._node, self.topic, name, requested)
-        for output in list(self._outputs.values()):
-            publisher = output.publisher
-            found += qos.subscriber_faults(self._node, publisher.topic_name, publisher.qos_profile)
-        return found
+    def publisher_faults(self) -> list[str]:
+        """Why publishers of the input that are there don't match, one line each."""
+        if self._subscription is None:
+            return []
+        name = qos.type_name(self.transport.message_type)
+        requested = self._subscription.qos_profile
+        return qos.publisher_faults(self._node, self.topic, name, requested)
+
+    def subscriber_faults(self) -> list[str]:
+        """Why subscriptions to the outputs that are there don't match, one line each."""
+        publishers = [output.publisher for output in list(self._outputs.values())]
+        return [
+            fault
+            for publisher in publishers
+            for fault in qos.subscriber_faults(
+                self._node, publisher.topic_name, publisher.qos_profile
+            )
+        ]
 
     def _count_publishers(self) -> int:
         name = qos.type_name(self.transport.message_type)
@@ -201,7 +219,12 @@ class Camera:
         if self._watched("overlay"):
             self._publish("overlay", image_msg.fill(Image(), frame.overlay, "bgr8", header))
         if self._watched("overlay/compressed"):
-            self._publish("overlay/compressed", jpeg(frame.overlay, settings.jpeg_quality, header))
+            try:
+                message = jpeg(frame.overlay, settings.jpeg_quality, header)
+            except UserError as error:
+                self._node.get_logger().warning(str(error), once=True)
+            else:
+                self._publish("overlay/compressed", message)
 
     def _publish(self, name: str, message: Any) -> None:
         self._outputs[name].publisher.publish(message)
@@ -229,7 +252,16 @@ class _Output:
 
 
 def jpeg(image: Pixels, quality: int, header: Any) -> CompressedImage:
-    """A sensor_msgs/CompressedImage of a BGR image (H, W, 3), named as image_transport does."""
+    """A sensor_msgs/CompressedImage of a BGR image (H, W, 3), named as image_transport does.
+
+    Raises UserError for an image that no JPEG can hold.
+    """
+    height, width = image.shape[:2]
+    if max(height, width) > _LARGEST_JPEG:
+        raise UserError(
+            f"no JPEG holds {width} x {height} pixels, at most {_LARGEST_JPEG} a side: "
+            "take overlay instead of overlay/compressed"
+        )
     _, data = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, quality])
     message = CompressedImage(header=header, format="bgr8; jpeg compressed bgr8")
     message.data.frombytes(np.ascontiguousarray(data))

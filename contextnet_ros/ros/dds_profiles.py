@@ -5,6 +5,7 @@ No ROS is imported here: the launch files and the commands that start processes 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,9 @@ from contextnet_ros.files import UserError, resource_dir
 
 # What ROS uses from Humble to Kilted where RMW_IMPLEMENTATION is not set.
 _USUAL_MIDDLEWARE = "rmw_fastrtps_cpp"
+
+# What fastdds.xml asks of shared memory for each process.
+_SEGMENT_BYTES = 128 << 20
 
 
 @dataclass(frozen=True)
@@ -70,6 +74,32 @@ def profile_variables(profile: str, environment: Mapping[str, str]) -> dict[str,
         return {}
     path = path or resource_dir("config") / "dds" / chosen.file
     return dict.fromkeys(chosen.variables, f"{chosen.prefix}{path.resolve()}")
+
+
+def shared_memory_fault(environment: Mapping[str, str], folder: str = "/dev/shm") -> str:
+    """Why the segment of fastdds.xml has no room in shared memory, and the remedy; empty where it
+    has, and where Fast DDS is given no profile of ours. To be asked before there is a node, which
+    makes one."""
+    ours = (resource_dir("config") / "dds" / PROFILES["fastdds"].file).resolve()
+    given = [environment.get(variable, "") for variable in PROFILES["fastdds"].variables]
+    if not any(Path(path).resolve() == ours for path in given if path):
+        return ""
+    try:
+        status = os.statvfs(folder)
+    except OSError as error:
+        return f"{folder} can't be used ({error.strerror}), and images travel by UDP: mount it"
+    free, whole = (blocks * status.f_frsize for blocks in (status.f_bavail, status.f_blocks))
+    if free > _SEGMENT_BYTES:
+        return ""
+    remedy = (
+        "give the container --shm-size=512m or --ipc=host"
+        if whole <= 2 * _SEGMENT_BYTES
+        else "remove what ended processes have left there (fastdds_*, fastrtps_*)"
+    )
+    return (
+        f"{folder} has {free >> 20} of {whole >> 20} MiB free, the DDS profile takes "
+        f"{_SEGMENT_BYTES >> 20} a process, and large images get lost: {remedy}"
+    )
 
 
 def _name_of(path: Path) -> str:

@@ -25,8 +25,10 @@ from tqdm import tqdm
 from contextnet_ros.files import UserError, run_command, write_json
 from contextnet_ros.inference import model_path
 from contextnet_ros.network import read_header
+from contextnet_ros.ros.bag_io import refuse_to_overwrite
 from contextnet_ros.ros.bag_make import (
     CAMERA_TOPIC,
+    CLASSES_FILE,
     BagFormat,
     make_bag,
     positive,
@@ -134,9 +136,13 @@ def run_demo(options: argparse.Namespace) -> int:
         demo.out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"--out {demo.out} can't be made a folder: {error.strerror}") from error
+    for bag in (demo.input_bag, demo.output_bag):
+        refuse_to_overwrite(bag, force=True)
+    # Of a demo before, which had truth: this one may have none.
+    if (demo.truth / CLASSES_FILE).is_file():
+        shutil.rmtree(demo.truth)
     for file in (demo.picture, demo.report):
         file.unlink(missing_ok=True)
-    shutil.rmtree(demo.truth, ignore_errors=True)
     _say(f"making {demo.input_bag} of {source.description}")
     truth_folder = None if source.table is None else demo.truth
     if options.frames is None:

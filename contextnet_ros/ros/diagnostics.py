@@ -29,8 +29,11 @@ from contextnet_ros.ros.dds_profiles import profile_variables
 from contextnet_ros.ros.rates import LatencyWindow, Rates, percentile_ms
 
 
-def dds_remedy(middleware: str) -> str:
-    """What to do when frames are lost between the camera's process and ours."""
+def dds_remedy(middleware: str, no_room: str = "") -> str:
+    """What to do when frames are lost between the camera's process and ours; `no_room` says what
+    is wrong with shared memory, and what to do about that."""
+    if no_room:
+        return no_room
     variables = profile_variables("auto", {"RMW_IMPLEMENTATION": middleware})
     if not variables:
         return f"give {middleware} room for large images, in the camera's process too"
@@ -42,9 +45,9 @@ def dds_remedy(middleware: str) -> str:
 class Stream:
     """One camera's frames, or those of all, as `rates` read them last.
 
-    `silent_s` is 0 unless frames are overdue; `faults` say why peers don't match; `idle` says why
-    no frames are taken, where none should be; `remedy` is the one against loss on the way;
-    where nobody publishes, `others` are the topics of images that `remap` could be mapped to.
+    `silent_s` is 0 unless frames are overdue; `publisher_faults` and `subscriber_faults` say why
+    peers don't match; `idle` says why no frames are taken, where none should be; `remedy` is the
+    one against loss on the way; `remaps` are those that would find images, where nobody publishes.
     """
 
     topic: str
@@ -54,11 +57,16 @@ class Stream:
     odd_stamps: int
     publishers: int
     silent_s: float = 0.0
-    faults: Sequence[str] = ()
+    publisher_faults: Sequence[str] = ()
+    subscriber_faults: Sequence[str] = ()
     idle: str = ""
     remedy: str = ""
-    remap: str = "image"
-    others: Sequence[str] = ()
+    remaps: Sequence[str] = ()
+
+    @property
+    def faults(self) -> list[str]:
+        """Why peers don't match, one line each."""
+        return [*self.publisher_faults, *self.subscriber_faults]
 
     def judge(self) -> tuple[bytes, str]:
         """The level and what it is for, the worst first."""
@@ -91,10 +99,9 @@ class Stream:
     def silence(self) -> str:
         """That no frames come, and what to do."""
         if self.publishers == 0:
-            text = f"nobody publishes {self.topic}" + (" that fits" if self.faults else "")
-            if self.others:
-                text += f": images are on {', '.join(self.others)}; remap {self.remap}:=TOPIC"
-            return text
+            fitting = " that fits" if self.publisher_faults else ""
+            elsewhere = f": there are images, remap {' or '.join(self.remaps)}"
+            return f"nobody publishes {self.topic}{fitting}" + (elsewhere if self.remaps else "")
         # Of large frames that are all lost no sequence number tells.
         return (
             f"no frame came on {self.topic} for {self.silent_s:.0f} s, which has "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
@@ -79,7 +80,7 @@ class Truth:
 
 def made_truth(folder: Path) -> Truth:
     """The truth that `contextnet-bag-make --truth` wrote; raises UserError for another folder."""
-    return Truth(read_classes(folder), _by_stem(folder), _IDENTITY)
+    return Truth(read_classes(folder), _by_name(folder), _IDENTITY)
 
 
 def open_truth(folder: Path, table: ClassTable) -> Truth:
@@ -100,9 +101,9 @@ def open_truth(folder: Path, table: ClassTable) -> Truth:
     if folder.name.endswith("annot"):
         annotations = [folder]
     if annotations:
-        files = {stem: path for each in annotations for stem, path in _by_stem(each).items()}
+        files = {stem: path for each in annotations for stem, path in _by_name(each).items()}
         return Truth(CAMVID, files, ids_within(CAMVID))
-    masks = _by_stem(folder)
+    masks = _by_name(folder)
     if not masks:
         raise UserError(
             f"--truth {folder}: neither a Cityscapes tree (gtFine) nor a CamVid folder (valannot) "
@@ -111,8 +112,14 @@ def open_truth(folder: Path, table: ClassTable) -> Truth:
     return Truth(table, masks, ids_within(table))
 
 
-def _by_stem(folder: Path) -> dict[str, Path]:
-    return {path.stem: path for path in list_files(folder, (".png",))}
+def _by_name(folder: Path) -> dict[str, Path]:
+    """Label files by their path in the folder without the suffix, as bags name frames of folders,
+    and by the last part alone where it is the only one."""
+    paths = list_files(folder, (".png",))
+    count = Counter(path.stem for path in paths)
+    return {path.stem: path for path in paths if count[path.stem] == 1} | {
+        path.relative_to(folder).with_suffix("").as_posix(): path for path in paths
+    }
 
 
 def _cityscapes(root: Path) -> Truth:

@@ -20,6 +20,9 @@ class Steps(Protocol):
     def cleanup(self) -> None:
         """Free everything, from any state."""
 
+    def shutdown(self) -> None:
+        """Free everything, from any state, for good."""
+
     def failed(self, transition: str, error: Exception) -> None:
         """Told of what a step raised, which rclpy would swallow."""
 
@@ -45,7 +48,7 @@ class ManagedNode(LifecycleNode):  # type: ignore[misc]
         return self._do("cleanup", self.steps.cleanup)
 
     def on_shutdown(self, _state: Any) -> TransitionCallbackReturn:
-        return self._do("shutdown", self.steps.cleanup)
+        return self._do("shutdown", self.steps.shutdown)
 
     def on_error(self, _state: Any) -> TransitionCallbackReturn:
         return self._do("error", self.steps.cleanup)

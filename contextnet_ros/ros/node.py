@@ -7,6 +7,7 @@ and freed by `cleanup`; frames are received while the node is active and enabled
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from typing import Any
@@ -21,6 +22,7 @@ from contextnet_ros.inference.memory import release_memory
 from contextnet_ros.ros import parameters
 from contextnet_ros.ros.camera import Camera
 from contextnet_ros.ros.class_topics import ClassTopics, without_label_info
+from contextnet_ros.ros.dds_profiles import shared_memory_fault
 from contextnet_ros.ros.frames import total
 from contextnet_ros.ros.lifecycle import ManagedNode
 from contextnet_ros.ros.live_segmenter import LiveSegmenter
@@ -47,7 +49,10 @@ class SegmentNode:
         self._starting = False
         self._receiving_failed: BaseException | None = None
         self._ended = Future()
+        no_room = shared_memory_fault(os.environ)
         self._node = ManagedNode(NAME, self)
+        if no_room:
+            self._node.get_logger().warning(no_room)
         parameters.declare(self._node)
         given = parameters.values(self._node)
         self._refuse_faulty()
@@ -59,7 +64,7 @@ class SegmentNode:
         self._worker = Worker(self.cameras, stop, self._settings)
         parameters.check_changes(self._node, self._fault)
         self._node.create_service(SetBool, "~/enable", self._on_enable)
-        self._reporter = Reporter(self._node, self.cameras, self._condition)
+        self._reporter = Reporter(self._node, self.cameras, self._condition, no_room)
 
     def serve(self) -> None:
         """Start by itself unless told not to, and segment until a stop is requested; then count
@@ -135,6 +140,8 @@ class SegmentNode:
             self._close_inputs()
             self._state = "inactive"
             raise
+        if self._enabled:
+            parameters.warn_of_unused_overrides(self._node)
         self._reporter.start_log_period()
         log = self._node.get_logger()
         for camera in self.cameras:
@@ -153,6 +160,11 @@ class SegmentNode:
         self._close_inputs()
         self._free()
         self._state = "unconfigured"
+
+    def shutdown(self) -> None:
+        """As `cleanup`, for good."""
+        self.cleanup()
+        self._state = "finalized"
 
     def failed(self, transition: str, error: Exception) -> None:
         """At the start the error ends the node; later it is whoever asked who may try again."""

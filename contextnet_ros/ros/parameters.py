@@ -198,6 +198,16 @@ def declare(node: Node) -> None:
             node.get_logger().warning(f"{unknown(name)}: it is ignored")
 
 
+def warn_of_unused_overrides(node: Node) -> None:
+    """Warn of `qos_overrides` that no topic of the node took up when it was made."""
+    for name in getattr(node, "_parameter_overrides", {}):
+        if name.startswith("qos_overrides.") and not node.has_parameter(name):
+            node.get_logger().warning(
+                f"parameter {name} is ignored: it takes the topic's name after all remaps, "
+                "publisher or subscription, and a policy (see segment.yaml)"
+            )
+
+
 def values(node: Node) -> dict[str, Any]:
     """Name to value of every parameter now."""
     return {spec.name: node.get_parameter(spec.name).value for spec in SPECS}

@@ -63,9 +63,10 @@ def create(make: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
         InvalidParameterTypeException,
         InvalidParameterValueException,
     ) as error:
+        # rcl appends where in its sources it failed.
+        cause = " ".join(str(error).split()).partition(", at /")[0]
         raise UserError(
-            f"qos_overrides of {arguments[1]}: {' '.join(str(error).split())}: "
-            "see segment.yaml for what can be given"
+            f"qos_overrides of {arguments[1]}: {cause}: see segment.yaml for what can be given"
         ) from error
 
 

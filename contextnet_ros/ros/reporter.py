@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -33,10 +34,15 @@ class Condition:
 
 
 class Reporter:
-    """Reports on the cameras from a timer of the node; `condition` is asked each time."""
+    """Reports on the cameras from a timer of the node; `condition` is asked each time. `no_room`
+    is what is wrong with the middleware's shared memory."""
 
     def __init__(
-        self, node: Node, cameras: Sequence[Camera], condition: Callable[[], Condition]
+        self,
+        node: Node,
+        cameras: Sequence[Camera],
+        condition: Callable[[], Condition],
+        no_room: str = "",
     ) -> None:
         self._node = node
         self._cameras = cameras
@@ -47,12 +53,12 @@ class Reporter:
         self._rates = {camera: Rates() for camera in cameras}
         self._total = Rates()
         self._log_rates = Rates()
-        self._next_log_s = 0.0
+        self._last_log_s = 0.0
         self._faults: dict[Camera, list[str]] = {camera: [] for camera in cameras}
         self._silent: set[Camera] = set()
         self._bad = dict.fromkeys(cameras, 0)
-        self._next_bad_s = dict.fromkeys(cameras, 0.0)
-        self._remedy = diagnostics.dds_remedy(get_rmw_implementation_identifier())
+        self._last_bad_s = dict.fromkeys(cameras, -math.inf)
+        self._remedy = diagnostics.dds_remedy(get_rmw_implementation_identifier(), no_room)
         self._publisher = node.create_publisher(
             DiagnosticArray, "/diagnostics", 10, event_callbacks=compat.no_events()
         )
@@ -63,14 +69,14 @@ class Reporter:
 
     def start_log_period(self) -> None:
         """The next line with rates comes a whole period from now."""
-        self._next_log_s = time.monotonic() + self._node.get_parameter("log_period_s").value
+        self._last_log_s = time.monotonic()
 
     def report(self, last: bool = False) -> None:
         """Publish the statuses; log bad frames, what else goes wrong, and progress; nothing is left
         for later if it is the `last` time."""
         with self._lock:
             if last:
-                self._next_bad_s = dict.fromkeys(self._cameras, 0.0)
+                self._last_bad_s = dict.fromkeys(self._cameras, -math.inf)
             self._report(self._condition())
 
     def _report(self, condition: Condition) -> None:
@@ -100,10 +106,10 @@ class Reporter:
             stamp_latency=[camera.stamp_latency],
             odd_stamps=camera.odd_stamps,
             publishers=publishers,
-            remap=camera.remap,
-            others=() if publishers or idle else camera.other_topics(),
+            remaps=() if publishers or idle else camera.remaps(),
             silent_s=camera.silence.lasts_s(time.monotonic()),
-            faults=camera.qos_faults(),
+            publisher_faults=camera.publisher_faults(),
+            subscriber_faults=camera.subscriber_faults(),
             idle=idle,
             remedy=self._remedy,
         )
@@ -132,14 +138,12 @@ class Reporter:
         log = self._node.get_logger()
         rates = stream.rates
         self._bad[camera] += rates.new_bad
-        now_s = time.monotonic()
-        if self._bad[camera] and now_s >= self._next_bad_s[camera]:
+        if self._bad[camera] and self._is_over(self._last_bad_s[camera]):
             log.warning(
                 f"{self._bad[camera]} bad frames; the last: {rates.counts.last_bad}{_of(camera)}"
             )
             self._bad[camera] = 0
-            period_s = self._node.get_parameter("log_period_s").value
-            self._next_bad_s[camera] = now_s + period_s - REPORT_PERIOD_S / 2
+            self._last_bad_s[camera] = time.monotonic()
         for fault in stream.faults:
             if fault not in self._faults[camera]:
                 log.warning(fault)
@@ -152,13 +156,18 @@ class Reporter:
             self._silent.remove(camera)
             log.info(f"frames come on {stream.topic} again")
 
+    def _log_period_s(self) -> float:
+        return float(self._node.get_parameter("log_period_s").value)
+
+    def _is_over(self, since_s: float) -> bool:
+        """Whether a period, as long as it is now, has gone by."""
+        # Asked once a second: the nearest time counts as on time.
+        return time.monotonic() >= since_s + self._log_period_s() - REPORT_PERIOD_S / 2
+
     def _log_progress(self, idle: str, streams: Sequence[diagnostics.Stream]) -> None:
-        period_s = self._node.get_parameter("log_period_s").value
-        now_s = time.monotonic()
-        # Called once a second: the nearest call counts as on time.
-        if idle or period_s == 0 or now_s < self._next_log_s - REPORT_PERIOD_S / 2:
+        if idle or self._log_period_s() == 0 or not self._is_over(self._last_log_s):
             return
-        self._next_log_s = now_s + period_s
+        self._last_log_s = time.monotonic()
         rates = self._log_rates
         rates.update(self._total.counts)
         log = self._node.get_logger()

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import numpy.typing as npt
+from tqdm import tqdm
 
 from contextnet_ros.files import UserError, atomic_write, list_files
 
@@ -18,6 +21,8 @@ VIDEO_SUFFIXES = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpe
 
 # Videos that state no rate, as a bare MJPEG stream; what players assume of them.
 _DEFAULT_FPS = 25.0
+# Some containers' number of frames is their length times a rate that varies.
+_WHOLE = 0.9
 
 
 class UnreadableError(UserError):
@@ -75,19 +80,24 @@ def _media_of(path: Path, output: Path) -> Iterator[Medium]:
         yield Medium(file, file.relative_to(path).with_suffix(""))
 
 
-def read_image(path: Path, flags: int = cv2.IMREAD_COLOR) -> npt.NDArray[np.uint8]:
-    """Read an image file as BGR, uint8 (H, W, 3); raises UnreadableError."""
+def read_image(path: Path, flags: int = cv2.IMREAD_COLOR) -> npt.NDArray[Any]:
+    """Read an image file as BGR, uint8 (H, W, 3), or as it is with IMREAD_UNCHANGED; raises
+    UnreadableError."""
     try:
         data = np.fromfile(path, np.uint8)
     except OSError as error:
         raise UnreadableError(f"{path} cannot be read: {error.strerror}") from error
     # From memory, since OpenCV prints a warning of its own for a file.
-    image = cv2.imdecode(data, flags) if data.size else None
+    try:
+        image = cv2.imdecode(data, flags) if data.size else None
+        cause = f"{data.size} bytes"
+    except cv2.error as error:
+        image, cause = None, " ".join(str(error).split())
     if image is None:
         raise UnreadableError(
-            f"{path} cannot be read as an image ({data.size} bytes): mend it or take it away"
+            f"{path} cannot be read as an image ({cause}): mend it or take it away"
         )
-    return np.asarray(image, np.uint8)
+    return np.asarray(image)
 
 
 def write_image(path: Path, image: npt.NDArray[np.uint8]) -> None:
@@ -98,7 +108,8 @@ def write_image(path: Path, image: npt.NDArray[np.uint8]) -> None:
 
 
 class Video:
-    """The frames of a video file, BGR uint8 (H, W, 3); raises UnreadableError if there are none."""
+    """The frames of a video file, BGR uint8 (H, W, 3); raises UnreadableError if there are none,
+    and warns if there are far fewer than the file tells of."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -107,7 +118,7 @@ class Video:
             if not capture.isOpened():
                 raise UnreadableError(f"{path} cannot be read as a video: convert it to H.264 MP4")
             fps = float(capture.get(cv2.CAP_PROP_FPS))
-            # Containers without an index give zero or nonsense here; it is for progress bars only.
+            # Containers without an index give zero or a guess here.
             self.expected_frames = max(0, int(capture.get(cv2.CAP_PROP_FRAME_COUNT)))
         finally:
             capture.release()
@@ -127,6 +138,12 @@ class Video:
             capture.release()
         if number == 0:
             raise UnreadableError(f"{self.path} has no frame that can be read")
+        if number < _WHOLE * self.expected_frames:
+            tqdm.write(
+                f"warning: {self.path} has {number} frames that can be read, and tells of "
+                f"{self.expected_frames}: it may be cut off",
+                file=sys.stderr,
+            )
 
 
 class VideoFile:

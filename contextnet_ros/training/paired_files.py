@@ -113,7 +113,10 @@ def _read(path: Path, flags: int) -> Pixels:
         raise UserError(
             f"{path} is cut off, or its end is not marked (FF D9): copy it again, or save it anew"
         )
-    image = cv2.imdecode(np.frombuffer(data, np.uint8), flags) if data else None
+    try:
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), flags) if data else None
+    except cv2.error as error:
+        raise UserError(f"{path} is no readable image: {' '.join(str(error).split())}") from error
     if image is None:
         raise UserError(f"{path} is no readable image: copy it again")
     return np.asarray(image)

@@ -89,8 +89,9 @@ class Recipe:
             path = resource_dir("config") / "recipes" / f"{name_or_path}.yaml"
         if not path.is_file():
             known = sorted(p.stem for p in (resource_dir("config") / "recipes").glob("*.yaml"))
+            fault = "is no .yaml file" if Path(name_or_path).is_file() else "does not exist"
             raise UserError(
-                f"recipe {name_or_path!r} does not exist: give the path of a YAML file, "
+                f"recipe {name_or_path!r} {fault}: give the path of a YAML file, "
                 f"or one of {', '.join(known)}"
             )
         return cls.from_dict({"name": path.stem, **read_yaml("recipe", path)})

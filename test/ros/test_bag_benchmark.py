@@ -140,6 +140,7 @@ def test_without_a_rate_the_peak_is_searched_and_fixed_rates_are_beside_it(
         (["--truth", "/nowhere"], "/nowhere: no such folder"),
         (["--model", "no-such-model"], "no-such-model"),
         (["--param", "modle:=x"], "parameter modle is unknown (did you mean model?)"),
+        (["--param", "model:=x"], "--param model: give --model"),
         (["--html", "/proc/a.html"], "cannot write /proc/a.html"),
     ],
 )

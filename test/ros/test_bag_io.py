@@ -248,6 +248,27 @@ def test_a_truncated_bag_is_refused_in_one_line(tmp_path: Path, storage: str) ->
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize("length", [5, 60])
+def test_a_message_that_is_cut_off_is_named_with_its_bag(tmp_path: Path, length: int) -> None:
+    with BagWriter(tmp_path / "bag") as bag:
+        bag.add_topic(TOPIC, IMAGE)
+        bag.write(TOPIC, 1, image_message(picture(0), "bgr8", STAMPS[0], "camera")[:length])
+    with BagReader(tmp_path / "bag") as bag, pytest.raises(UserError, match="damaged") as error:
+        list(bag.images(TOPIC))
+    assert str(error.value).startswith(f"{tmp_path / 'bag'} {TOPIC}: ")
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "table", [b"a,b\n1,2\n", b"stamp_ns,name\nx,y\n", b"stamp_ns,name\n\n1\n2,\xff\n"]
+)
+def test_names_that_are_damaged_are_refused(tmp_path: Path, table: bytes) -> None:
+    write(tmp_path / "bag", "mcap")
+    (tmp_path / "bag" / "frames.csv").write_bytes(table)
+    with BagReader(tmp_path / "bag") as bag, pytest.raises(UserError, match=r"frames\.csv: no tab"):
+        bag.frame_names()
+
+
 def test_what_is_no_bag_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no such bag"):
         BagReader(tmp_path / "missing")

@@ -11,6 +11,8 @@ from unittest.mock import Mock
 import numpy as np
 import pytest
 
+from contextnet_ros.files import UserError
+from contextnet_ros.ros import bag_player
 from contextnet_ros.ros.bag_io import BagReader
 from contextnet_ros.ros.bag_make import CAMERA_TOPIC, BagFormat, make_bag
 from contextnet_ros.ros.bag_messages import header_stamp_ns, image_message
@@ -220,3 +222,11 @@ def test_a_player_without_a_subscriber_says_so(street_bag: Path) -> None:
     assert done.returncode == 1
     assert "nobody subscribed to /camera/image_raw within 0.5 s" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_bag_that_memory_does_not_hold_is_refused(monkeypatch) -> None:
+    monkeypatch.setattr(bag_player, "available_bytes", lambda: 1000)
+    messages = [(time_ns, bytes(200)) for time_ns in range(3)]
+    with pytest.raises(UserError, match=r"its first 3 frames.*--frames 2.*--player ros2"):
+        bag_player._held(Path("bag"), iter(messages))
+    assert bag_player._held(Path("bag"), iter(messages[:2])) == messages[:2]

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 import xml.etree.ElementTree as ElementTree
+from types import SimpleNamespace
 
 import pytest
 
 from contextnet_ros.files import UserError, resource_dir
-from contextnet_ros.ros.dds_profiles import PROFILES, profile_variables
+from contextnet_ros.ros import dds_profiles
+from contextnet_ros.ros.dds_profiles import PROFILES, profile_variables, shared_memory_fault
 
 FOLDER = resource_dir("config") / "dds"
 FASTDDS = {"FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE"}
@@ -90,3 +92,26 @@ def test_shared_memory_has_room_for_several_large_frames():
     assert buffer.get("min") is None, (
         "a kernel that gives less must not keep the node from starting"
     )
+
+
+@pytest.mark.parametrize(
+    ("free", "whole", "says"),
+    [
+        (63, 64, "has 63 of 64 MiB free.*128 a process.*--shm-size"),
+        (100, 2048, "has 100 of 2048 MiB free.*remove what ended processes have left"),
+        (400, 512, ""),
+    ],
+)
+def test_shared_memory_without_room_for_the_profile_is_told(monkeypatch, free, whole, says):
+    blocks = SimpleNamespace(f_frsize=1 << 20, f_bavail=free, f_blocks=whole)
+    monkeypatch.setattr(dds_profiles.os, "statvfs", lambda _: blocks)
+    environment = profile_variables("fastdds", {})
+    fault = shared_memory_fault(environment)
+    assert re.search(says, fault) if says else fault == ""
+    assert shared_memory_fault({}) == ""
+    assert shared_memory_fault(dict.fromkeys(environment, "/mine.xml")) == ""
+
+
+def test_shared_memory_that_is_missing_is_told(tmp_path):
+    fault = shared_memory_fault(profile_variables("fastdds", {}), str(tmp_path / "shm"))
+    assert "shm can't be used (No such file or directory)" in fault

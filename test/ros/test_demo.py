@@ -201,6 +201,18 @@ def test_a_mistake_gets_one_line(
     assert len(error.strip().splitlines()) == 1
 
 
+def test_a_folder_that_holds_something_else_keeps_it(
+    tmp_path: Path, weights: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("truth/mine.png", "input_bag/mine.txt", "demo.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    assert demo.main(["--out", str(tmp_path), "--model", str(weights)]) == 1
+    assert "is not a bag" in capsys.readouterr().err
+    kept = sorted(p.relative_to(tmp_path).as_posix() for p in tmp_path.rglob("*") if p.is_file())
+    assert kept == ["demo.png", "input_bag/mine.txt", "truth/mine.png"]
+
+
 def test_the_picture_has_the_palettes_colours_and_a_truth_column_only_with_truth() -> None:
     image = np.full((64, 128, 3), 127, np.uint8)
     label = np.full((64, 128), 3, np.uint8)

@@ -50,11 +50,20 @@ def test_a_stream_that_runs_is_ok():
         (FrameCounts(), {"publishers": 0}, ["nobody publishes /image"]),
         (
             FrameCounts(),
-            {"publishers": 0, "others": ["/cam/image", "/b"]},
-            ["nobody publishes /image: images are on /cam/image, /b; remap image:=TOPIC"],
+            {"publishers": 0, "remaps": ["image:=/cam/image", "image:=/b"]},
+            ["nobody publishes /image: there are images, remap image:=/cam/image or image:=/b"],
         ),
         (FrameCounts(), {"silent_s": 7.0}, ["check the camera", "large images", "fastdds.xml"]),
-        (FrameCounts(), {"publishers": 0, "faults": ["QoS: a, b"]}, ["QoS: a, b", "that fits"]),
+        (
+            FrameCounts(),
+            {"publishers": 0, "publisher_faults": ["QoS: a, b"]},
+            ["QoS: a, b", "nobody publishes /image that fits"],
+        ),
+        (
+            FrameCounts(),
+            {"publishers": 0, "subscriber_faults": ["QoS: c"], "remaps": ["image:=/b"]},
+            ["QoS: c", "nobody publishes /image: there"],
+        ),
         (FrameCounts(received=3), {"silent_s": 7.0}, ["no frame came on /image for 7 s"]),
         (
             FrameCounts(received=3, bad=1, bad_reasons={"x": 1}, last_bad="data has 3 bytes"),
@@ -74,11 +83,12 @@ def test_what_goes_wrong_is_a_warning_that_says_what(counts, what, said):
 def test_the_remedy_against_loss_is_that_of_the_middleware_in_use():
     assert "CYCLONEDDS_URI=file:///" in diagnostics.dds_remedy("rmw_cyclonedds_cpp")
     assert "rmw_other" in diagnostics.dds_remedy("rmw_other")
+    assert diagnostics.dds_remedy("rmw_fastrtps_cpp", "/dev/shm is full") == "/dev/shm is full"
 
 
 def test_every_warning_is_said_at_once():
     counts = FrameCounts(received=3, bad=1, not_taken=4, last_bad="spoiled")
-    _, message = stream(counts, faults=["QoS"], silent_s=3.0).judge()
+    _, message = stream(counts, publisher_faults=["QoS"], silent_s=3.0).judge()
     for text in ("spoiled", "QoS", "4 frames were sent", "for 3 s"):
         assert text in message
 

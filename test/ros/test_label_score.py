@@ -122,3 +122,19 @@ def test_what_cannot_be_scored_is_refused(tmp_path: Path) -> None:
         score_labels([(1, np.zeros((2, 2), np.uint8))], {1: "a"}, truth, CAMVID)
     with pytest.raises(UserError, match=r"classes\.json"):
         made_truth(tmp_path / "elsewhere")
+
+
+def test_masks_are_found_by_their_path_and_by_a_name_that_only_one_has(tmp_path: Path) -> None:
+    for name, value in (("left/0", SKY), ("right/0", ROAD), ("right/1", CAR)):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        cv2.imwrite(str(tmp_path / f"{name}.png"), halves(value, value))
+    truth = open_truth(tmp_path, CAMVID)
+    values = {name: truth.label(name) for name in ("left/0", "right/0", "right/1", "1", "0")}
+    assert values.pop("0") is None
+    assert [int(label[0, 0]) for label in values.values()] == [SKY, ROAD, CAR, CAR]
+
+
+def test_a_mask_of_two_bytes_a_pixel_is_refused(tmp_path: Path) -> None:
+    cv2.imwrite(str(tmp_path / "a.png"), np.full((4, 8), 259, np.uint16))
+    with pytest.raises(UserError, match=r"a\.png: uint16 \(4, 8\): a label has one byte"):
+        open_truth(tmp_path, CAMVID).label("a")

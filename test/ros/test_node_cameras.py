@@ -33,11 +33,14 @@ def test_a_publisher_whose_qos_does_not_fit_is_named_with_both_policies(stand_in
 def test_where_nobody_publishes_topics_that_could_be_mapped_to_are_named(stand_in, serve_node):
     served = serve_node(stand_in, waits=False, image_transport="compressed")
     served.peer.node.create_publisher(CompressedImage, "/cam/image/compressed", 5)
+    for name in ("/cam/image/compressedDepth", "/usb_cam/image_jpeg"):
+        served.peer.node.create_publisher(CompressedImage, name, 5)
     served.peer.node.create_publisher(Image, "/other/image", 5)
-    status = served.peer.wait_for_status("segmenter: frames", "remap image:=TOPIC")
+    status = served.peer.wait_for_status("segmenter: frames", "image_jpeg")
     assert status.level == DiagnosticStatus.WARN
     assert status.message == (
-        "nobody publishes /image/compressed: images are on /cam/image; remap image:=TOPIC"
+        "nobody publishes /image/compressed: there are images, remap image:=/cam/image or "
+        "image/compressed:=/usb_cam/image_jpeg"
     )
 
 

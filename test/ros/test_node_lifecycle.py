@@ -83,6 +83,7 @@ def test_every_transition_does_what_it_says(loader, serve_node):
     assert peer.ask(peer.message(street(16, 24), frame_id="loaded again"))
     assert peer.change_state("shutdown")
     assert peer.state() == "finalized"
+    peer.wait_for_status("segmenter: model", "finalized, no network is loaded")
     assert loader.alive() == [False, False]
     served.end()
     assert served.failure is None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from array import array
 
 import pytest
 
@@ -10,6 +11,7 @@ pytest.importorskip("rclpy", reason="rclpy is not installed: the node's tests ne
 
 from diagnostic_msgs.msg import DiagnosticStatus
 from ros_harness import TIMEOUT_S, street
+from sensor_msgs.msg import CompressedImage
 
 from contextnet_ros.files import UserError
 from contextnet_ros.inference import DeviceError
@@ -144,3 +146,29 @@ def test_a_warm_up_that_fails_is_one_line_with_the_remedy(stand_in, serve_node, 
     assert isinstance(served.failure, UserError)
     assert re.search(r"2048 x 1024 pixels failed.*out of memory.*warm_up_", str(served.failure))
     assert "\n" not in str(served.failure)
+
+
+def test_a_frame_that_no_jpeg_holds_is_warned_of_and_the_next_is_answered(served, capfd):
+    peer = served.peer
+    pictures = peer.collect(CompressedImage, "/segmenter/overlay/compressed")
+    message = peer.message(street(16, 24))
+    message.height, message.width, message.step = 70000, 1, 3
+    message.data = array("B", bytes(3 * 70000))
+    assert peer.ask(message).height == 70000
+    assert peer.ask(peer.message(street(16, 24)))
+    peer.spin_until(lambda: pictures)
+    assert "no JPEG holds 1 x 70000 pixels" in capfd.readouterr().err
+    assert served.failure is None
+
+
+def test_another_log_period_holds_at_once(stand_in, serve_node, capfd):
+    served = serve_node(stand_in, log_period_s="3600.0")
+    assert served.peer.ask(served.peer.message(street(16, 24)))
+    assert served.peer.set_parameters(log_period_s=1.0)[0].successful
+    told = []
+
+    def says_rates():
+        told.append(capfd.readouterr().err)
+        return "labels/s out" in "".join(told)
+
+    served.peer.spin_until(says_rates)

@@ -9,9 +9,10 @@ pytest.importorskip("rclpy", reason="rclpy is not installed: the node's tests ne
 import rclpy
 from rclpy.parameter import Parameter
 from ros_harness import next_domain
+from sensor_msgs.msg import Image
 
 from contextnet_ros.files import UserError
-from contextnet_ros.ros import parameters
+from contextnet_ros.ros import parameters, qos
 
 pytestmark = pytest.mark.ros
 
@@ -103,3 +104,14 @@ def test_a_wrong_opacity_is_refused_while_it_runs_and_the_old_one_kept(make_node
     assert not result.successful
     assert result.reason
     assert node.get_parameter("overlay_opacity").value == before
+
+
+def test_an_override_that_no_topic_took_up_is_told(make_node, capfd):
+    used = "qos_overrides./image.subscription.depth"
+    node = make_node(**{used: 3, "qos_overrides./imagee.subscription.depth": 3})
+    kind = qos.sensor_data()
+    qos.create(node.create_subscription, Image, "/image", lambda _: None, kind)
+    parameters.warn_of_unused_overrides(node)
+    told = capfd.readouterr().err
+    assert "parameter qos_overrides./imagee.subscription.depth is ignored" in told
+    assert used not in told

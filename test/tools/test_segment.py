@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import json
 import re
+import struct
+import zlib
 
 import cv2
 import numpy as np
@@ -189,3 +191,31 @@ def test_help_has_examples(capsys):
         main(["--help"])
     assert stop.value.code == 0
     assert "contextnet-segment street.jpg -o out" in capsys.readouterr().out
+
+
+def test_an_image_too_large_to_decode_is_named_and_the_others_are_done(run, tmp_path, capsys):
+    (tmp_path / "in").mkdir()
+    cv2.imwrite("in/b.png", image())
+    whole = (tmp_path / "in" / "b.png").read_bytes()
+    size = struct.pack(">II", 60000, 60000)
+    header = b"IHDR" + size + whole[24:29]
+    checked = header + struct.pack(">I", zlib.crc32(header))
+    (tmp_path / "in" / "a.png").write_bytes(whole[:12] + checked + whole[33:])
+    assert run("in", "-o", "out") == 1
+    told = capsys.readouterr().err
+    assert re.search(r"in/a\.png cannot be read as an image \(.+\)", told)
+    assert "1 of 2 inputs" in told
+    assert "b_label.png" in files(tmp_path / "out")
+
+
+def test_a_video_that_is_cut_off_is_told(run, tmp_path, capsys):
+    path = tmp_path / "drive.avi"
+    video = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"MJPG"), 10.0, (56, 40))
+    for seed in range(10):
+        video.write(image(seed=seed))
+    video.release()
+    assert run("drive.avi", "-o", "out") == 0
+    assert "cut off" not in capsys.readouterr().err
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    assert run("drive.avi", "-o", "out") == 0
+    assert re.search(r"drive\.avi has \d frames that can be read, .* 10", capsys.readouterr().err)

@@ -149,6 +149,8 @@ def test_a_merged_mapping_may_be_given_keys_anew(tmp_path: Path) -> None:
 
 
 def test_files_that_are_no_recipes(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"is no \.yaml file: give"):
+        Recipe.load(__file__)
     with pytest.raises(UserError, match=r"'nowhere' does not exist.*camvid"):
         Recipe.load("nowhere")
     path = tmp_path / "r.yaml"
