@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
+from tqdm import tqdm
+
 from contextnet_ros.files import UserError
 from contextnet_ros.ros.bag_io import BagReader
 from contextnet_ros.ros.bag_messages import COMPRESSED_IMAGE, header_stamp_ns
@@ -56,9 +58,13 @@ def read_input(
     """
     with BagReader(path) as bag:
         camera = bag.camera_topic(topic)
+        count = bag.count(camera)
+        messages = islice(bag.raw_messages(camera), frames)
         recorded = [
             (time_ns, header_stamp_ns(data))
-            for time_ns, data in islice(bag.raw_messages(camera), frames)
+            for time_ns, data in tqdm(
+                messages, "reading the bag", min(frames or count, count), delay=2
+            )
         ]
         if not recorded:
             raise UserError(f"{path}: no frames on {camera}; record it again")
@@ -84,8 +90,11 @@ def read_input(
 
 def _sha256(files: list[Path]) -> str:
     digest = hashlib.sha256()
-    for path in files:
-        with path.open("rb") as file:
-            while block := file.read(1 << 20):
-                digest.update(block)
+    size = sum(path.stat().st_size for path in files)
+    with tqdm(total=size, desc="hashing the bag", unit="B", unit_scale=True, delay=2) as bar:
+        for path in files:
+            with path.open("rb") as file:
+                while block := file.read(1 << 20):
+                    digest.update(block)
+                    bar.update(len(block))
     return digest.hexdigest()
