@@ -52,7 +52,7 @@ setup(
     # `test` tells colcon that pytest runs the tests: without it `colcon test` runs none.
     extras_require={
         "fast": ["onnx>=1.12", "onnxruntime>=1.12", "openvino>=2024.6"],
-        "test": ["pytest>=6.2.5"],
+        "test": ["pytest>=6.2.5", "pytest-timeout"],
     },
     data_files=[
         ("share/ament_index/resource_index/packages", [f"resource/{PACKAGE}"]),

@@ -130,7 +130,7 @@ def set_dds_profile(context: LaunchContext) -> list[LaunchDescriptionEntity]:
 
 def start_segmenter(context: LaunchContext) -> list[LaunchDescriptionEntity]:
     """The node, with the arguments that were given over the parameter file."""
-    params_file = given(context, "params_file")
+    params_file = str(Path(given(context, "params_file")).expanduser())
     if not Path(params_file).is_file():
         # launch_ros only warns, and the node would run with its defaults.
         raise FileNotFoundError(f"params_file:={params_file} does not exist: give its path")

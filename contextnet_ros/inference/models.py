@@ -18,7 +18,8 @@ def model_path(name_or_path: str | os.PathLike[str]) -> Path:
 
     What has a folder or the ending `.safetensors` is a path. Raises UserError for an unknown name.
     """
-    path = Path(name_or_path)
+    # No shell looks behind the := of ROS.
+    path = Path(name_or_path).expanduser()
     if path.suffix or len(path.parts) > 1:
         return path
     shipped = resource_dir("models") / f"{path}.safetensors"

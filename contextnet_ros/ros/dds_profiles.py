@@ -61,7 +61,7 @@ def profile_variables(profile: str, environment: Mapping[str, str]) -> dict[str,
     elif profile in PROFILES:
         name = profile
     else:
-        path = Path(profile)
+        path = Path(profile).expanduser()
         name = _name_of(path)
     chosen = PROFILES[name]
     if middleware not in chosen.middleware:

@@ -105,8 +105,8 @@ class Stream:
         # Of large frames that are all lost no sequence number tells.
         return (
             f"no frame came on {self.topic} for {self.silent_s:.0f} s, which has "
-            f"{self.publishers} publishers: check the camera; where it sends large images, "
-            f"{self.remedy}"
+            f"{self.publishers} publishers: check the camera; where its images are larger "
+            f"than half a megabyte, {self.remedy}"
         )
 
     def values(self) -> dict[str, Any]:

@@ -92,7 +92,12 @@ def main() -> NoReturn:
     """Console entry point; leaves with exit code 0, or 1 after one line on stderr."""
     keep_one_heap()
     stop = StopRequest()
-    sys.exit(run_command(lambda: run(sys.argv[1:], stop), PROG))
+    code = run_command(lambda: run(sys.argv[1:], stop), PROG)
+    # Python gives signals their default back while it ends, and what a killed process shared with
+    # others in memory stays: a second Ctrl-C is for nothing now.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    sys.exit(code)
 
 
 if __name__ == "__main__":

@@ -140,8 +140,10 @@ def _run(options: argparse.Namespace, recipe: Recipe, world: World, device: str)
             "provenance": provenance(choose_device(device)),
         }
         write_json(options.json, result)
+    use = f"model:={best.resolve()}"
     print(
-        f"best weights: {best}; use them with: segment_node --ros-args -p model:={best.resolve()}"
+        f"best weights: {best}; use them with: ros2 launch contextnet_ros segment.launch.py {use}, "
+        f"or segment_node --ros-args -p {use}"
     )
     return 0
 

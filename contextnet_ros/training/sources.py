@@ -34,10 +34,10 @@ def parse_roots(texts: list[str]) -> Roots:
         if not separator:
             if len(texts) > 1:
                 raise UserError(f"--root {text!r}: with several, say whose: KIND=FOLDER")
-            return Path(text)
+            return Path(text).expanduser()
         if kind not in DATA_KEYS:
             raise UserError(f"--root {text!r}: {kind!r} is none of {', '.join(DATA_KEYS)}")
-        roots[kind] = Path(folder)
+        roots[kind] = Path(folder).expanduser()
     return roots or None
 
 
@@ -161,5 +161,5 @@ def _open(entry: dict[str, Any], table: ClassTable, roots: Roots) -> LabelledFra
 def root_of(entry: dict[str, Any], roots: Roots) -> Path | None:
     """Folder that the data of an entry lies in; None where nobody said."""
     if "root" in entry:
-        return Path(entry["root"])
+        return Path(entry["root"]).expanduser()
     return roots.get(entry["data"]) if isinstance(roots, Mapping) else roots

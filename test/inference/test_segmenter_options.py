@@ -113,7 +113,8 @@ def test_models_load_by_name_and_by_path(network, header, make_frame, tmp_path, 
     monkeypatch.setattr("contextnet_ros.inference.models.resource_dir", lambda _: tmp_path)
     assert list_models() == ["mine", "other"]
     by_name = Segmenter.load("mine", device="cpu")
-    by_path = Segmenter.load(tmp_path / "mine.safetensors", device="cpu")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    by_path = Segmenter.load("~/mine.safetensors", device="cpu")
     frame = make_frame(64, 64)
     np.testing.assert_array_equal(by_name(frame).label, by_path(frame).label)
     assert by_name.header == header

@@ -65,7 +65,7 @@ def smooth_logits(network, classes, seed):
 
 
 needs_compiled = pytest.mark.skipif(
-    not COMPILED, reason="upsample.c was not compiled as the package was installed"
+    not COMPILED, reason="upsample.c is not compiled in the folder that is imported"
 )
 
 

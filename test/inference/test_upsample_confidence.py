@@ -33,7 +33,7 @@ def axes(frame, network):
         pytest.param(
             "compiled",
             marks=pytest.mark.skipif(
-                not COMPILED, reason="upsample.c was not compiled as the package was installed"
+                not COMPILED, reason="upsample.c is not compiled in the folder that is imported"
             ),
         ),
     ]

@@ -53,7 +53,7 @@ def test_a_stream_that_runs_is_ok():
             {"publishers": 0, "remaps": ["image:=/cam/image", "image:=/b"]},
             ["nobody publishes /image: there are images, remap image:=/cam/image or image:=/b"],
         ),
-        (FrameCounts(), {"silent_s": 7.0}, ["check the camera", "large images", "fastdds.xml"]),
+        (FrameCounts(), {"silent_s": 7.0}, ["check the camera", "half a megabyte", "fastdds.xml"]),
         (
             FrameCounts(),
             {"publishers": 0, "publisher_faults": ["QoS: a, b"]},

@@ -52,6 +52,13 @@ def test_a_signal_ends_it_while_it_idles(start_node, number):
     assert "ended: received 0 = superseded 0 + bad 0 + published 0 + pending 0" in node.output
 
 
+def test_ctrl_c_once_more_while_it_ends_changes_nothing(start_node):
+    node = start_node(next_domain()).wait_ready()
+    node.process.send_signal(signal.SIGINT)
+    node.wait_for_line("ended: ")
+    assert_ended_well(node, node.stop())
+
+
 def test_ctrl_c_twice_under_load_ends_it_after_the_frame_in_hand(start_node, open_peer):
     domain = next_domain()
     node = start_node(domain)
