@@ -50,7 +50,7 @@ def profile_variables(profile: str, environment: Mapping[str, str]) -> dict[str,
     your own, or none. Empty where one of the variables is set already: the user has chosen.
     Raises UserError for a file that is missing and a profile of a middleware not in use.
     """
-    middleware = environment.get("RMW_IMPLEMENTATION") or _USUAL_MIDDLEWARE
+    middleware = _middleware(environment)
     path: Path | None = None
     if profile in ("", "none"):
         return {}
@@ -76,13 +76,19 @@ def profile_variables(profile: str, environment: Mapping[str, str]) -> dict[str,
     return dict.fromkeys(chosen.variables, f"{chosen.prefix}{path.resolve()}")
 
 
+def _middleware(environment: Mapping[str, str]) -> str:
+    return environment.get("RMW_IMPLEMENTATION") or _USUAL_MIDDLEWARE
+
+
 def shared_memory_fault(environment: Mapping[str, str], folder: str = "/dev/shm") -> str:
     """Why the segment of fastdds.xml has no room in shared memory, and the remedy; empty where it
     has, and where Fast DDS is given no profile of ours. To be asked before there is a node, which
     makes one."""
-    ours = (resource_dir("config") / "dds" / PROFILES["fastdds"].file).resolve()
-    given = [environment.get(variable, "") for variable in PROFILES["fastdds"].variables]
-    if not any(Path(path).resolve() == ours for path in given if path):
+    profile = PROFILES["fastdds"]
+    ours = (resource_dir("config") / "dds" / profile.file).resolve()
+    given = [environment.get(variable, "") for variable in profile.variables]
+    used = any(Path(path).resolve() == ours for path in given if path)
+    if not used or _middleware(environment) not in profile.middleware:
         return ""
     try:
         status = os.statvfs(folder)

@@ -100,7 +100,7 @@ class Stream:
         """That no frames come, and what to do."""
         if self.publishers == 0:
             fitting = " that fits" if self.publisher_faults else ""
-            elsewhere = f": there are images, remap {' or '.join(self.remaps)}"
+            elsewhere = f": for images that are there, remap {' or '.join(self.remaps)}"
             return f"nobody publishes {self.topic}{fitting}" + (elsewhere if self.remaps else "")
         # Of large frames that are all lost no sequence number tells.
         return (

@@ -109,6 +109,7 @@ def test_shared_memory_without_room_for_the_profile_is_told(monkeypatch, free, w
     fault = shared_memory_fault(environment)
     assert re.search(says, fault) if says else fault == ""
     assert shared_memory_fault({}) == ""
+    assert shared_memory_fault({**environment, "RMW_IMPLEMENTATION": "rmw_cyclonedds_cpp"}) == ""
     assert shared_memory_fault(dict.fromkeys(environment, "/mine.xml")) == ""
 
 

@@ -51,7 +51,10 @@ def test_a_stream_that_runs_is_ok():
         (
             FrameCounts(),
             {"publishers": 0, "remaps": ["image:=/cam/image", "image:=/b"]},
-            ["nobody publishes /image: there are images, remap image:=/cam/image or image:=/b"],
+            [
+                "nobody publishes /image: for images that are there, remap image:=/cam/image or "
+                "image:=/b"
+            ],
         ),
         (FrameCounts(), {"silent_s": 7.0}, ["check the camera", "half a megabyte", "fastdds.xml"]),
         (
@@ -62,7 +65,7 @@ def test_a_stream_that_runs_is_ok():
         (
             FrameCounts(),
             {"publishers": 0, "subscriber_faults": ["QoS: c"], "remaps": ["image:=/b"]},
-            ["QoS: c", "nobody publishes /image: there"],
+            ["QoS: c", "nobody publishes /image: for images"],
         ),
         (FrameCounts(received=3), {"silent_s": 7.0}, ["no frame came on /image for 7 s"]),
         (

@@ -39,8 +39,8 @@ def test_where_nobody_publishes_topics_that_could_be_mapped_to_are_named(stand_i
     status = served.peer.wait_for_status("segmenter: frames", "image_jpeg")
     assert status.level == DiagnosticStatus.WARN
     assert status.message == (
-        "nobody publishes /image/compressed: there are images, remap image:=/cam/image or "
-        "image/compressed:=/usb_cam/image_jpeg"
+        "nobody publishes /image/compressed: for images that are there, remap image:=/cam/image "
+        "or image/compressed:=/usb_cam/image_jpeg"
     )
 
 
