@@ -181,7 +181,8 @@ def _percents(
     """What was seen of each of ros2_benchmark's resources."""
     return {
         "OVERALL_CPU_UTILIZATION": [
-            100 * (b.busy_s - a.busy_s) / (b.total_s - a.total_s)
+            # Of sums this large a difference is rounded.
+            min(100.0, 100 * (b.busy_s - a.busy_s) / (b.total_s - a.total_s))
             for a, b in pairwise(samples)
             if b.busy_s is not None and b.total_s is not None
             if a.busy_s is not None and a.total_s is not None and b.total_s > a.total_s

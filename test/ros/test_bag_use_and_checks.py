@@ -50,6 +50,14 @@ def test_the_baseline_is_the_machines_use_before_the_run() -> None:
         assert told == pytest.approx(values)
 
 
+def test_processor_time_of_the_node_is_of_one_processor() -> None:
+    def seen(monotonic_s: float, cpu_s: float | None) -> process_use.Sample:
+        return process_use.Sample(monotonic_s, None, None, None, cpu_s, None)
+
+    samples = [seen(9.0, None), seen(10.0, 3.0), seen(11.0, 3.2), seen(12.0, 4.0)]
+    assert process_use.summarize(samples, [])["node_cpu_percent"] == pytest.approx(50)
+
+
 def test_a_meter_looks_at_the_machine_before_it_begins(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(process_use, "gpu_sample", lambda: (1.0, 2.0, 3.0))
     with process_use.UseMeter(None) as meter:

@@ -11,6 +11,7 @@ pytest.importorskip("rclpy", reason="rclpy is not installed: the node's tests ne
 from diagnostic_msgs.msg import DiagnosticStatus
 
 from contextnet_ros.ros import diagnostics
+from contextnet_ros.ros import rates as rates_module
 from contextnet_ros.ros.frames import FrameCounts
 from contextnet_ros.ros.rates import (
     LatencyWindow,
@@ -87,6 +88,18 @@ def test_the_remedy_against_loss_is_that_of_the_middleware_in_use():
     assert "CYCLONEDDS_URI=file:///" in diagnostics.dds_remedy("rmw_cyclonedds_cpp")
     assert "rmw_other" in diagnostics.dds_remedy("rmw_other")
     assert diagnostics.dds_remedy("rmw_fastrtps_cpp", "/dev/shm is full") == "/dev/shm is full"
+
+
+def test_rates_are_of_the_seconds_between_two_readings(monkeypatch):
+    now_s = iter([100.0, 102.0, 102.5])
+    monkeypatch.setattr(rates_module.time, "monotonic", lambda: next(now_s))
+    rates = Rates()
+    rates.update(FrameCounts(received=30, published=20))
+    assert (rates.input_hz, rates.output_hz) == (15.0, 10.0)
+    rates.update(FrameCounts(received=40, published=20))
+    assert (rates.input_hz, rates.output_hz) == (20.0, 0.0)
+    values = diagnostics.Stream("/image", rates, [], [], 0, 1).values()
+    assert (values["input_hz"], values["output_hz"]) == ("20.00", "0.00")
 
 
 def test_every_warning_is_said_at_once():

@@ -212,7 +212,8 @@ def test_a_wrong_type_is_refused_with_a_reason(peer):
 
 
 def test_the_diagnostics_say_what_runs(peer, weights):
-    peer.wait_for_counts(lambda _counts: True)
+    peer.ask(peer.message(street(96, 160)))
+    peer.wait_for_counts(lambda counts: counts["published"] > 0)
     model = peer.diagnostics[-1]["segmenter: model"]
     assert model["model"] == str(weights)
     assert model["device"] == "cpu"

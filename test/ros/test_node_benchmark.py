@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from dataclasses import fields, replace
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import pytest
 
 pytest.importorskip("rclpy", reason="rclpy is not installed: the benchmarks need ROS 2")
 
-from contextnet_ros.ros import node_benchmark, soak
+from contextnet_ros.ros import node_benchmark, process_use, soak
 from contextnet_ros.ros.bag_make import BagFormat, make_bag
 from contextnet_ros.ros.frame_fates import FrameFates
 from contextnet_ros.ros.replay import Replayed, Session
@@ -37,13 +38,15 @@ def test_the_relay_and_the_node_are_measured_in_one_run(tmp_path: Path, capsys) 
         assert sums_hold(cost["frames"])
         assert cost["faults"] == []
         assert cost["latency"]["frames"] == cost["frames"]["monitored"] > 0
-        # The stand-in's label and the relay's both answer frames: some CPU time went into them.
-        assert cost["cpu_ms_per_frame"] >= 0
     assert [check["aim"] for check in result["checks"]] == [1.5, 1.3]
     assert "bare rclpy relay" in capsys.readouterr().out
 
 
-def test_three_cameras_are_played_in_turn_and_all_their_frames_counted(tmp_path: Path) -> None:
+def test_three_cameras_are_played_in_turn_and_all_their_frames_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # As if it computed all the time: the run takes most of a second.
+    monkeypatch.setattr(process_use, "process_cpu_s", lambda _: time.monotonic())
     make_bag(node_benchmark.noise_source(96, 160), tmp_path / "bag", BagFormat(), progress=False)
     rig = node_benchmark.Rig(tmp_path, tmp_path / "bag", (96, 160), 1.0, 1, 1.0)
     names = ("front", "left", "right")
@@ -51,6 +54,7 @@ def test_three_cameras_are_played_in_turn_and_all_their_frames_counted(tmp_path:
     assert cost.run.fates.in_bag == 9
     assert cost.run.faults == []
     assert sums_hold(cost.run.fates.to_dict())
+    assert cost.cpu_ms_per_frame > 600 / cost.run.fates.received
     # Whichever were lost on the way, more than one camera's frames were answered.
     stamps = sorted(cost.run.sent)
     assert len({stamps.index(stamp) % 3 for stamp in cost.run.labels}) > 1

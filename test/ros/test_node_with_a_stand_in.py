@@ -172,3 +172,15 @@ def test_another_log_period_holds_at_once(stand_in, serve_node, capfd):
         return "labels/s out" in "".join(told)
 
     served.peer.spin_until(says_rates)
+
+
+def test_latency_is_told_in_milliseconds(stand_in, served):
+    peer = served.peer
+    stand_in.may_go_on.clear()
+    peer.send(peer.message(street(96, 160)))
+    peer.spin_until(lambda: bool(stand_in.asked))
+    peer.spin_for(0.3)
+    stand_in.may_go_on.set()
+    peer.wait_for_counts(lambda counts: counts["published"] > 0)
+    frames = peer.diagnostics[-1]["segmenter: frames"]
+    assert 300 <= float(frames["latency_ms_p50"]) <= float(frames["latency_ms_p99"])
