@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from agreement import assert_equal
+from decided_network import decided
 from stand_in_device import StandInDevice, on_stand_in
 
 from contextnet_ros.files import UserError
@@ -19,7 +20,7 @@ from contextnet_ros.inference import (
     device_segmenter,
 )
 from contextnet_ros.inference.overlay import OverlayBlender
-from contextnet_ros.network import ContextNet, NetworkSize
+from contextnet_ros.network import NetworkSize
 from contextnet_ros.tools import evaluate
 
 
@@ -36,9 +37,7 @@ def test_results_are_the_cpus(network, header, make_frame, size, network_size):
 
 @pytest.mark.parametrize("variant", ["cn18", "cn12", "cn124"])
 def test_every_context_resolution_gives_the_cpus_results(header, make_frame, variant):
-    torch.manual_seed(3)
-    network, header = ContextNet(11, variant).eval(), replace(header, variant=variant)
-    torch.nn.init.normal_(network.classifier.weight, std=0.3)
+    network, header = decided(variant), replace(header, variant=variant)
     ours, device = on_stand_in(network, header)
     theirs = Segmenter(network, header, device="cpu", backend="torch", num_threads=1)
     frame = make_frame(75, 101)

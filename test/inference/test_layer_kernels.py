@@ -7,9 +7,10 @@ import os
 import plain_layers
 import pytest
 import torch
+from decided_network import decided
 
 from contextnet_ros.inference.fused_network import fuse_layers
-from contextnet_ros.network import ContextNet, fold_batch_norm
+from contextnet_ros.network import fold_batch_norm
 
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 if DEVICE.type == "cpu":
@@ -135,9 +136,8 @@ def test_a_whole_network_gives_the_plain_ones_logits(network):
     ],
 )
 def test_every_network_can_be_fused(variant, options):
+    network = fold_batch_norm(decided(variant, **options))
     torch.manual_seed(4)
-    network = fold_batch_norm(ContextNet(11, variant, **options))
-    torch.nn.init.normal_(network.classifier.weight, std=0.3)
     images = 2 * torch.randn(1, 3, 64, 128)
     fused = fuse_layers(network, plain_layers)
     left = [type(layer).__name__ for layer in fused.modules() if len(list(layer.children())) == 0]
@@ -145,7 +145,7 @@ def test_every_network_can_be_fused(variant, options):
     assert left.count("Conv2d") == (5 if options.get("ppm") else 0)
     with torch.inference_mode():
         torch.testing.assert_close(
-            fused.coarse_logits(images), network.coarse_logits(images), rtol=1e-4, atol=1e-4
+            fused.coarse_logits(images), network.coarse_logits(images), rtol=1e-4, atol=1e-3
         )
 
 

@@ -73,3 +73,22 @@ def test_a_closed_live_source_reads_one_frame_more_at_most():
     more.release(5)
     time.sleep(0.05)
     assert len(taken) <= 4
+
+
+def test_a_closed_stream_closes_its_live_source():
+    pipeline, _ = make_pipeline(StandInDevice())
+    taken = []
+
+    def live():
+        while len(taken) < 2000:
+            taken.append(1)
+            yield frames(1)[0]
+            time.sleep(0.001)
+
+    stream = pipeline.stream(Newest(live()), ("label",))
+    next(stream)
+    stream.close()
+    # The one that was on its way.
+    taken_then = len(taken) + 1
+    time.sleep(0.1)
+    assert len(taken) <= taken_then

@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from decided_network import decided
 
 from contextnet_ros.inference import SegmentedFrame, Segmenter
 from contextnet_ros.inference.preprocess import Bordered, Normalizer
@@ -194,6 +195,24 @@ def test_a_stream_closed_half_way_ends_and_takes_no_more_frames(segmenter, make_
     assert segmenter(make_frame(32, 32)).label.shape == (32, 32)
 
 
+def test_a_closed_stream_of_the_newest_frames_leaves_its_camera_alone(segmenter, make_frame):
+    taken = []
+
+    def camera():
+        while len(taken) < 2000:
+            taken.append(1)
+            yield make_frame(32, 32)
+            time.sleep(0.001)
+
+    stream = segmenter.stream(camera(), newest_wins=True)
+    next(stream)
+    stream.close()
+    # The one that was on its way.
+    taken_then = len(taken) + 1
+    time.sleep(0.1)
+    assert len(taken) <= taken_then
+
+
 def test_threads_that_share_a_segmenter_get_their_own_frames_results(segmenter, make_frame):
     frames = [make_frame(64, 96 + 32 * (i % 2), seed=i) for i in range(6)]
     alone = [segmenter(frame, outputs=ALL) for frame in frames]
@@ -278,9 +297,7 @@ def test_nothing_depends_on_the_number_of_classes(header, backend):
 def test_every_context_resolution_gives_the_networks_own_label(
     header, make_frame, backend, variant
 ):
-    torch.manual_seed(3)
-    network = ContextNet(11, variant).eval()
-    torch.nn.init.normal_(network.classifier.weight, std=0.3)
+    network = decided(variant)
     frame = make_frame(75, 101)
     with torch.no_grad():
         expected = network(normalized(frame, header))[0].argmax(0).numpy()

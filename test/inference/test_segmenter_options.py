@@ -21,6 +21,8 @@ def test_without_a_compiler_numpy_makes_the_same_labels_and_a_note_says_so(
     frame = make_frame(90, 120)
     label = Segmenter(network, header, device="cpu")(frame).label
     monkeypatch.setattr(postprocess, "COMPILED", False)
+    # Nothing asks for it.
+    monkeypatch.setattr(postprocess, "CompiledUpsample", None)
     monkeypatch.setattr(compiled_upsample, "NOTE", "no compiler")
     segmenter = Segmenter(network, header, device="cpu")
     np.testing.assert_array_equal(segmenter(frame).label, label)
@@ -145,3 +147,14 @@ def test_the_callers_network_and_thread_count_stay_as_they_were(
     assert torch.get_num_threads() == threads
     for name, tensor in network.state_dict().items():
         torch.testing.assert_close(tensor, weights[name], rtol=0, atol=0)
+
+
+def test_torchs_network_runs_with_the_threads_asked_for(network, header, make_frame):
+    threads = torch.get_num_threads() + 1
+    segmenter = Segmenter(network, header, "cpu", num_threads=threads, backend="torch")
+    seen = []
+    segmenter._backend._network.detail.register_forward_pre_hook(
+        lambda *_: seen.append(torch.get_num_threads())
+    )
+    segmenter(make_frame(64, 64))
+    assert seen == [threads]

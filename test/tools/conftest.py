@@ -3,6 +3,7 @@ studies' tests."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,19 +17,20 @@ from bench_setup import SIZE
 from study_runs import RECIPE
 
 from contextnet_ros.labels import CAMVID, CITYSCAPES, CITYSCAPES_LABEL_IDS
-from contextnet_ros.network import ContextNet, WeightHeader, save_weights
+from contextnet_ros.network import WeightHeader, save_weights
 from contextnet_ros.tools.bench_pipelines import Setting
 from contextnet_ros.training.datasets import GeneratedScenes
+
+# What the tests of inference share.
+sys.path.append(str(Path(__file__).parents[1] / "inference"))
+from decided_network import decided
 
 
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A cn14 whose winners are clear."""
-    torch.manual_seed(0)
-    network = ContextNet(11)
-    torch.nn.init.normal_(network.classifier.weight, std=100)
+    """A cn14 whose winners are clear, and change where its context features are lost."""
     path = tmp_path_factory.mktemp("weights") / "random.safetensors"
-    save_weights(path, network, WeightHeader(table=CAMVID))
+    save_weights(path, decided(), WeightHeader(table=CAMVID))
     return path
 
 
