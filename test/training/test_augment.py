@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import cv2
 import numpy as np
 import pytest
 
 from contextnet_ros.network import NetworkSize
+from contextnet_ros.training import crop_host
 from contextnet_ros.training.augment import Augmentation
+from contextnet_ros.training.crops import Crop
 
 PLAIN = Augmentation(
     crop=(64, 96), scale=(1, 1), flip=False, brightness=0, contrast=0, saturation=0, hue=0
@@ -34,9 +37,39 @@ def test_image_and_label_stay_aligned(scale: tuple[float, float], flip: bool) ->
         assert got_label.shape == (64, 96)
         seen = got_label != 255
         right = np.abs(got_image[..., 0].astype(int) - got_label * 40.0) < 20
-        # Only block borders may differ: image resizing blends them.
-        assert right[seen].mean() > 0.85
-        assert seen.any()
+        # Only block borders may differ, by one pixel: image resizing blends them.
+        border = cv2.dilate(got_label, np.ones((3, 3))) != cv2.erode(got_label, np.ones((3, 3)))
+        assert right[seen & ~border].all()
+        assert (seen & ~border).mean() > 0.1
+
+
+def test_draws_fill_their_ranges() -> None:
+    label, rng = np.zeros((400, 600), np.uint8), np.random.default_rng(0)
+    augmentation = Augmentation(crop=(64, 96))
+    crops = [augmentation.draw(label, NetworkSize(), rng) for _ in range(300)]
+    scales = [crop.resized[0] / (crop.window[0].stop - crop.window[0].start) for crop in crops]
+    assert 0.49 < min(scales) < 0.55
+    assert 1.8 < max(scales) < 2.05
+    # As often smaller as larger, and mirrored as not.
+    assert 0.4 < np.mean([scale < 1 for scale in scales]) < 0.6
+    assert 0.4 < np.mean([crop.flip for crop in crops]) < 0.6
+    for side in (0, 1):
+        assert len({crop.window[side].start for crop in crops}) > 50
+    for key, middle in (("brightness", 1), ("contrast", 1), ("saturation", 1), ("hue", 0)):
+        drawn, reach = [getattr(crop, key) - middle for crop in crops], getattr(augmentation, key)
+        assert -reach <= min(drawn) < -0.9 * reach, key
+        assert 0.9 * reach < max(drawn) <= reach, key
+
+
+def test_a_flip_mirrors_image_and_label() -> None:
+    rng = np.random.default_rng(0)
+    image = rng.integers(0, 256, (64, 96, 3)).astype(np.uint8)
+    label = rng.integers(0, 11, (64, 96)).astype(np.uint8)
+    crop = Crop(np.s_[:64, :96], shrinks=False, resized=(64, 96), shape=(64, 96))
+    straight = crop_host.render(crop, image, label)
+    mirrored = crop_host.render(replace(crop, flip=True), image, label)
+    for one, other in zip(straight, mirrored, strict=True):
+        np.testing.assert_array_equal(one[:, ::-1], other)
 
 
 def test_without_scaling_a_crop_is_a_window_of_the_frame() -> None:

@@ -9,7 +9,12 @@ import pytest
 import torch
 
 from contextnet_ros.network import ContextNet
-from contextnet_ros.training.optimizers import TensorFlowRMSprop, learning_rate, parameter_groups
+from contextnet_ros.training.optimizers import (
+    TensorFlowRMSprop,
+    learning_rate,
+    make_optimizer,
+    parameter_groups,
+)
 from contextnet_ros.training.recipe import Recipe
 
 
@@ -100,9 +105,28 @@ def test_the_learning_rate_warms_up_and_ends_near_zero() -> None:
 
 def test_weight_decay_spares_depthwise_layers_biases_and_normalization() -> None:
     network = ContextNet(11)
-    decayed, rest = (group["params"] for group in parameter_groups(network, 0.1))
-    depthwise = {id(m.weight) for m in network.modules() if getattr(m, "groups", 1) > 1}
+    groups = parameter_groups(network, 0.1)
+    assert [group["weight_decay"] for group in groups] == [0.1, 0.0]
+    name_of = {id(parameter): name for name, parameter in network.named_parameters()}
+    decayed, rest = ({name_of[id(p)] for p in group["params"]} for group in groups)
+    modules = dict(network.named_modules())
+    convolutions = {n: m for n, m in modules.items() if isinstance(m, torch.nn.Conv2d)}
+    depthwise = {f"{name}.weight" for name, m in convolutions.items() if m.groups > 1}
     assert len(depthwise) == 16  # 12 bottlenecks, 3 detail layers, the fusion
-    assert depthwise <= {id(p) for p in rest}
-    assert {p.ndim for p in decayed} == {4}
-    assert len(decayed) + len(rest) == len(list(network.parameters()))
+    assert decayed == {f"{name}.weight" for name in convolutions} - depthwise
+    assert rest == set(name_of.values()) - decayed
+    assert {"classifier.bias", "detail.0.1.weight", "detail.0.1.bias"} <= rest
+
+
+@pytest.mark.parametrize("name", ["adamw", "rmsprop"])
+def test_the_optimizer_has_the_figures_of_the_recipe(name: str) -> None:
+    entry = {"data": "camvid", "split": "train", "share": 1}
+    figures = {"discount": 0.8, "momentum": 0.7, "epsilon": 0.5}
+    rates = {"learning_rate": 0.03, "weight_decay": 0.2, "optimizer": name}
+    recipe = Recipe.from_dict({"train": [entry], **figures, **rates})
+    decayed, rest = make_optimizer(ContextNet(11, "cn14-160"), recipe).param_groups
+    assert (decayed["weight_decay"], rest["weight_decay"]) == (0.2, 0.0)
+    assert decayed["lr"] == rest["lr"] == 0.03
+    if name == "rmsprop":
+        for group in (decayed, rest):
+            assert {key: group[key] for key in figures} == figures

@@ -68,8 +68,14 @@ def test_scales_multiply_the_network_size(network: ContextNet, image: np.ndarray
     # The Segmenter interpolates once from 1/8, the average by way of the network's size.
     assert (double == label).mean() > 0.95
     assert double.shape == image.shape[:2]
-    several = AveragedViews(network, HEADER, NetworkSize(), scales=(0.5, 1.0, 2.0))(image)
-    assert several.shape == image.shape[:2]
+
+
+def test_of_several_scales_every_one_counts_alike(network: ContextNet, image: np.ndarray) -> None:
+    scales = (0.5, 1.0, 2.0)
+    each = [AveragedViews(network, HEADER, NetworkSize(), (one,)).softmax(image) for one in scales]
+    mean = AveragedViews(network, HEADER, NetworkSize(), scales).softmax(image)
+    torch.testing.assert_close(mean, torch.stack(each).mean(0))
+    assert all((one - mean).abs().max() > 0.01 for one in each)
 
 
 @pytest.mark.parametrize("scales", [(), (0.0,), (1.0, 9.0)])
