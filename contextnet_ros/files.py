@@ -27,6 +27,11 @@ class UserError(Exception):
     """A mistake that a user can mend: one line with what was wrong, the value, the remedy."""
 
 
+def one_line(error: BaseException) -> str:
+    """Return what an error says, without its line breaks, or what it is."""
+    return " ".join(str(error).split()) or type(error).__name__
+
+
 @contextmanager
 def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Yield a temporary path beside `path` that replaces it on success and is gone on failure.

@@ -27,7 +27,7 @@ from rosbags.interfaces import (
 )
 from rosbags.rosbag2 import StoragePlugin, Writer
 
-from contextnet_ros.files import UserError
+from contextnet_ros.files import UserError, one_line
 from contextnet_ros.labels import Pixels
 from contextnet_ros.ros.bag_messages import (
     COMPRESSED_IMAGE,
@@ -80,7 +80,7 @@ class BagReader:
             self._reader = AnyReader([path], default_typestore=TYPES)
             self._reader.open()
         except Exception as error:  # rosbags lets errors of its storages through as they are
-            raise UserError(f"{path}: cannot be read as a rosbag2: {_one_line(error)}") from error
+            raise UserError(f"{path}: cannot be read as a rosbag2: {one_line(error)}") from error
 
     def __enter__(self) -> BagReader:
         return self
@@ -130,7 +130,7 @@ class BagReader:
                 return
             except Exception as error:  # of the storage, as it is
                 raise UserError(
-                    f"{self.path} {topic}: damaged, cannot be read to its end: {_one_line(error)}"
+                    f"{self.path} {topic}: damaged, cannot be read to its end: {one_line(error)}"
                 ) from error
             yield time_ns, bytes(data)
 
@@ -160,7 +160,7 @@ class BagReader:
                 message = self._reader.deserialize(data, kind)
             except Exception as error:  # whatever a parser meets in spoiled bytes
                 raise UserError(
-                    f"{self.path} {topic}: a message is damaged: {_one_line(error)}"
+                    f"{self.path} {topic}: a message is damaged: {one_line(error)}"
                 ) from error
             yield header_stamp_ns(data), message
 
@@ -177,7 +177,7 @@ class BagReader:
                 return {int(row["stamp_ns"]): str(row["name"]) for row in csv.DictReader(file)}
         except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:
             raise UserError(
-                f"{path}: no table of stamp_ns and name ({_one_line(error)}): make the bag anew, "
+                f"{path}: no table of stamp_ns and name ({one_line(error)}): make the bag anew, "
                 "or take the file away"
             ) from error
 
@@ -273,7 +273,3 @@ def refuse_to_overwrite(path: Path, force: bool) -> None:
         raise UserError(f"{path}: exists already; choose another name or add --force")
     if not is_bag(path) and (path.is_file() or any(path.iterdir())):
         raise UserError(f"{path}: exists and is not a bag; --force replaces bags only")
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split()) or type(error).__name__

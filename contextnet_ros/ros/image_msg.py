@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import cv2
 import numpy as np
 
+from contextnet_ros.files import one_line
 from contextnet_ros.labels import Pixels
 
 
@@ -125,7 +126,7 @@ def to_bgr(message: Any) -> Pixels:
                 raise BadFrame(
                     "conversion",
                     f"cv_bridge can't convert {message.encoding!r} to bgr8 "
-                    f"({' '.join(str(error).split())}): set the camera's driver to bgr8 or rgb8",
+                    f"({one_line(error)}): set the camera's driver to bgr8 or rgb8",
                 ) from error
     assert encoding is not None
     rows = message.height + (message.height + 1) // 2 if encoding.packed == "planes" else None
@@ -192,7 +193,7 @@ def decode_compressed(message: Any) -> Pixels:
         image = cv2.imdecode(file, colours | cv2.IMREAD_IGNORE_ORIENTATION)
         cause = "it is damaged"
     except cv2.error as error:
-        image, cause = None, " ".join(str(error).split())
+        image, cause = None, one_line(error)
     if image is None:
         raise BadFrame(
             "conversion",

@@ -18,7 +18,7 @@ from rclpy.exceptions import InvalidParameterTypeException, InvalidParameterValu
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
-from contextnet_ros.files import UserError, resource_dir
+from contextnet_ros.files import UserError, one_line, resource_dir
 
 DEFAULTS_FILE = "segment.yaml"
 
@@ -150,7 +150,7 @@ def read_defaults() -> dict[str, Any]:
         defaults = yaml.safe_load(path.read_text())["/**"]["ros__parameters"]
         return {spec.name: defaults[spec.name] for spec in SPECS}
     except (OSError, yaml.YAMLError, KeyError, TypeError) as error:
-        cause = " ".join(str(error).split())
+        cause = one_line(error)
         raise UserError(
             f"{path} lacks the default of a parameter ({cause}): reinstall the package"
         ) from error

@@ -18,7 +18,7 @@ from rclpy.qos import (
 )
 from rclpy.qos_overriding_options import InvalidQosOverridesError, QoSOverridingOptions
 
-from contextnet_ros.files import UserError
+from contextnet_ros.files import UserError, one_line
 
 _OVERRIDABLE = (
     QoSPolicyKind.HISTORY,
@@ -64,7 +64,7 @@ def create(make: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
         InvalidParameterValueException,
     ) as error:
         # rcl appends where in its sources it failed.
-        cause = " ".join(str(error).split()).partition(", at /")[0]
+        cause = one_line(error).partition(", at /")[0]
         raise UserError(
             f"qos_overrides of {arguments[1]}: {cause}: see segment.yaml for what can be given"
         ) from error

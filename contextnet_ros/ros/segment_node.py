@@ -21,7 +21,7 @@ import sys
 from types import FrameType
 from typing import NoReturn
 
-from contextnet_ros.files import UserError, run_command
+from contextnet_ros.files import UserError, one_line, run_command
 
 PROG = "segment_node"
 
@@ -75,7 +75,7 @@ def run(arguments: list[str], stop: StopRequest) -> int:
         rclpy.init(args=[PROG, *arguments], signal_handler_options=SignalHandlerOptions.NO)
     except RuntimeError as error:
         # rcl appends where in its sources it failed.
-        cause = " ".join(str(error).split()).partition(", at /")[0]
+        cause = one_line(error).partition(", at /")[0]
         raise UserError(f"ROS refuses these arguments: {cause}") from error
     try:
         from contextnet_ros.ros.node import SegmentNode

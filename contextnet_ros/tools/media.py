@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from tqdm import tqdm
 
-from contextnet_ros.files import UserError, atomic_write, list_files
+from contextnet_ros.files import UserError, atomic_write, list_files, one_line
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".ppm")
 VIDEO_SUFFIXES = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".mjpeg")
@@ -92,7 +92,7 @@ def read_image(path: Path, flags: int = cv2.IMREAD_COLOR) -> npt.NDArray[Any]:
         image = cv2.imdecode(data, flags) if data.size else None
         cause = f"{data.size} bytes"
     except cv2.error as error:
-        image, cause = None, " ".join(str(error).split())
+        image, cause = None, one_line(error)
     if image is None:
         raise UnreadableError(
             f"{path} cannot be read as an image ({cause}): mend it or take it away"

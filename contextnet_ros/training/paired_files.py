@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from contextnet_ros.files import UserError
+from contextnet_ros.files import UserError, one_line
 from contextnet_ros.labels import ClassTable, Pixels
 from contextnet_ros.training.datasets import LabelledFrames
 
@@ -116,7 +116,7 @@ def _read(path: Path, flags: int) -> Pixels:
     try:
         image = cv2.imdecode(np.frombuffer(data, np.uint8), flags) if data else None
     except cv2.error as error:
-        raise UserError(f"{path} is no readable image: {' '.join(str(error).split())}") from error
+        raise UserError(f"{path} is no readable image: {one_line(error)}") from error
     if image is None:
         raise UserError(f"{path} is no readable image: copy it again")
     return np.asarray(image)

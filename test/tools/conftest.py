@@ -3,7 +3,6 @@ studies' tests."""
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,16 +13,13 @@ import pytest
 import torch
 import yaml
 from bench_setup import SIZE
+from decided_network import decided
 from study_runs import RECIPE
 
 from contextnet_ros.labels import CAMVID, CITYSCAPES, CITYSCAPES_LABEL_IDS
 from contextnet_ros.network import WeightHeader, save_weights
 from contextnet_ros.tools.bench_pipelines import Setting
 from contextnet_ros.training.datasets import GeneratedScenes
-
-# What the tests of inference share.
-sys.path.append(str(Path(__file__).parents[1] / "inference"))
-from decided_network import decided
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""A CamVid tree of generated frames."""
+"""Trees of generated frames, and one thread for what trains on them."""
 
 from __future__ import annotations
 
@@ -9,9 +9,16 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import torch
 
 from contextnet_ros.labels import CITYSCAPES, CITYSCAPES_LABEL_IDS
 from contextnet_ros.training.datasets import GeneratedScenes
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> None:
+    """Sums of several threads are rounded in another order from run to run."""
+    torch.set_num_threads(1)
 
 
 def write_camvid(root: Path, split: str, frames: int, size: tuple[int, int] = (72, 96)) -> None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
+from small_training import RECIPE, train
 
 from contextnet_ros.files import UserError
 from contextnet_ros.inference import Segmenter
@@ -23,41 +23,8 @@ from contextnet_ros.training import loop
 from contextnet_ros.training.checkpoint import AveragedWeights, load_checkpoint
 from contextnet_ros.training.evaluation import evaluate
 from contextnet_ros.training.loop import Training
-from contextnet_ros.training.losses import segmentation_loss, thinned
-from contextnet_ros.training.optimizers import TensorFlowRMSprop, learning_rate
-from contextnet_ros.training.pixels import normalized
+from contextnet_ros.training.optimizers import TensorFlowRMSprop
 from contextnet_ros.training.recipe import Recipe
-from contextnet_ros.training.start import class_weights
-
-RECIPE = Recipe.from_dict(
-    {
-        "name": "small",
-        "network_size": "frame",
-        "train": [
-            {"data": "camvid", "split": "train", "share": 1},
-            {"data": "generated", "first_seed": 0, "num_scenes": 2, "size": [72, 96], "share": 1},
-        ],
-        "validate": [{"data": "camvid", "split": "val"}],
-        "steps": 6,
-        "batch": 2,
-        "warmup_steps": 2,
-        "validate_every": 3,
-        "checkpoint_every": 100,
-        "class_weights": 1.1,
-        "augmentation": {"crop": [64, 64]},
-    }
-)
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> None:
-    torch.set_num_threads(1)
-
-
-def train(folder: Path, camvid: Path, recipe: Recipe = RECIPE, stop_after: int = 10**9) -> Training:
-    training = Training(recipe, folder, camvid, "cpu", workers=0)
-    training.run(stop=lambda: training.step >= stop_after)
-    return training
 
 
 @pytest.mark.parametrize("precision", ["float32", "float16"])
@@ -121,14 +88,6 @@ def test_the_best_weights_are_the_average_where_it_scored_highest(
     for name, tensor in best.items():
         if not name.endswith("num_batches_tracked"):
             assert torch.equal(average[name], tensor), name
-
-
-def test_every_step_has_the_learning_rate_of_the_schedule(tmp_path: Path, camvid: Path) -> None:
-    recipe = RECIPE.with_settings(["variant=cn14-160", "validate=[]"])
-    training = Training(recipe, tmp_path / "run", camvid, "cpu", workers=0)
-    rates = []
-    training.run(stop=lambda: rates.append([g["lr"] for g in training.optimizer.param_groups]))
-    assert rates == [[learning_rate(recipe, step)] * 2 for step in range(recipe.steps)]
 
 
 def test_checkpoints_are_written_at_their_steps_and_where_a_run_is_stopped(
@@ -216,169 +175,6 @@ def test_a_damaged_checkpoint_is_named(tmp_path: Path, camvid: Path) -> None:
     path.write_bytes(path.read_bytes()[:100])
     with pytest.raises(UserError, match=r"checkpoint\.pt can't be read"):
         Training(RECIPE, tmp_path / "run", camvid, "cpu")
-
-
-def test_gradients_are_clipped_to_their_norm(tmp_path: Path, camvid: Path) -> None:
-    recipe = RECIPE.with_settings(["gradient_clip=0.001", "optimizer=rmsprop", "warmup_steps=0"])
-    recipe = recipe.with_settings(["steps=1", "weight_decay=0", "variant=cn14-160"])
-    training = Training(recipe, tmp_path / "run", camvid, "cpu", workers=0)
-    before = [parameter.detach().clone() for parameter in training.model.parameters()]
-    training.run()
-    moved = [
-        (after.detach() - start).square().sum()
-        for after, start in zip(training.model.parameters(), before, strict=True)
-    ]
-    # One step of rmsprop divides by about sqrt(0.9 + 1): what moved tells the gradients' norm.
-    norm = float(torch.stack(moved).sum().sqrt()) / recipe.learning_rate * 1.9**0.5
-    assert norm == pytest.approx(0.001, rel=1e-2)
-
-
-def test_every_option_of_the_recipe_reaches_the_loss(tmp_path: Path, camvid: Path) -> None:
-    recipe = RECIPE.with_settings(
-        ["variant=cn14-160", "dropout=0", "augmentation={crop: [96, 96]}"]
-    )
-    training = Training(recipe, tmp_path / "run", camvid, "cpu")
-    # At the start all classes are about as likely: many options would change next to nothing.
-    torch.nn.init.normal_(training.model.network.classifier.weight, std=0.5)
-    generator = torch.Generator().manual_seed(0)
-    images = torch.randint(256, (2, 96, 96, 3), dtype=torch.uint8, generator=generator)
-    labels = torch.randint(11, (2, 96, 96), dtype=torch.uint8, generator=generator)
-    weights = class_weights(recipe, training.sources)
-    assert weights.std() > 0.1
-    logits, side = training.model(normalized(images, training.header))
-    seen = set()
-    for stride, weight, options in (
-        (1, 0.4, {}),
-        (1, 0.7, {"label_smoothing": 0.1}),
-        (1, 0.4, {"ohem_share": 0.3}),
-        (1, 0.4, {"lovasz_weight": 0.5}),
-        (3, 0.4, {}),
-    ):
-        settings = {**options, "loss_stride": stride, "auxiliary_weight": weight}
-        training.objective.recipe = recipe.with_settings([f"{k}={v}" for k, v in settings.items()])
-        parts = training.objective(training.model, images, labels)
-        kept = thinned(labels, stride).long()
-        main = segmentation_loss(logits, kept, class_weights=weights, **options)
-        auxiliary = weight * segmentation_loss(side, kept, class_weights=weights)
-        torch.testing.assert_close(parts["main"], main)
-        torch.testing.assert_close(parts["auxiliary"], auxiliary)
-        seen.add(round(float(main.detach()), 3))
-    assert len(seen) == 5, "options that change nothing would compare equal"
-
-
-def test_classes_weigh_by_how_often_the_shares_of_the_data_show_them() -> None:
-    class Labels:
-        table = CAMVID
-
-        def __init__(self, *ids: int) -> None:
-            self.ids = np.array([ids], np.uint8)
-
-        def __len__(self) -> int:
-            return 1
-
-        def label(self, _: int) -> np.ndarray:
-            return self.ids
-
-    entry = {"data": "generated", "first_seed": 0, "num_scenes": 1}
-    entries = [{**entry, "share": 3}, {**entry, "share": 1}]
-    recipe = Recipe.from_dict({"train": entries, "class_weights": 1.1})
-    # Of the first three quarters and a quarter, of the other, which counts a third, all.
-    found = class_weights(recipe, [Labels(0, 0, 0, 1), Labels(1)])
-    frequencies = [(3 * 0.75) / 4, (3 * 0.25 + 1) / 4] + [0] * 9
-    expected = 1 / np.log(1.1 + np.array(frequencies))
-    np.testing.assert_allclose(found, expected / expected.mean(), rtol=1e-5)
-
-
-def test_dropout_and_shares_are_those_of_the_recipe(
-    tmp_path: Path, camvid: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    shares = [{**entry, "share": share} for entry, share in zip(RECIPE.train, (3, 1), strict=True)]
-    changes = {"train": shares, "steps": 200, "dropout": 0.3}
-    recipe = Recipe.from_dict({**RECIPE.to_dict(), **changes})
-    training = Training(recipe, tmp_path / "run", camvid, "cpu")
-    rates = [m.p for m in training.model.modules() if isinstance(m, torch.nn.Dropout)]
-    assert rates == [0.3, 0.3]
-    asked = []
-    monkeypatch.setattr(loop, "batches", lambda samples, *_, **__: asked.append(samples) or [])
-    training.run()
-    assert 270 <= (asked[0].source_of == 0).sum() <= 330
-
-
-def test_every_loss_option_trains(tmp_path: Path, camvid: Path) -> None:
-    recipe = RECIPE.with_settings(
-        ["label_smoothing=0.1", "ohem_share=0.3", "lovasz_weight=0.5", "steps=1"]
-    ).with_settings(["variant=cn14-160"])
-    assert train(tmp_path / "run", camvid, recipe).step == 1
-
-
-def test_a_batch_without_labels_gives_a_zero_loss(tmp_path: Path, camvid: Path) -> None:
-    training = Training(RECIPE, tmp_path / "run", camvid, "cpu")
-    images = torch.zeros(2, 64, 64, 3, dtype=torch.uint8)
-    labels = torch.full((2, 64, 64), 255, dtype=torch.uint8)
-    assert float(sum(training.objective(training.model, images, labels).values()).detach()) == 0.0
-
-
-def test_training_starts_from_given_weights(tmp_path: Path, camvid: Path) -> None:
-    train(tmp_path / "first", camvid)
-    start = tmp_path / "first" / "best.safetensors"
-    recipe = RECIPE.with_settings([f"init={start}"])
-    second = Training(recipe, tmp_path / "second", camvid, "cpu")
-    expected, _ = load_weights(start)
-    for name, tensor in expected.state_dict().items():
-        if not name.endswith("num_batches_tracked"):
-            assert torch.equal(second.model.network.state_dict()[name], tensor), name
-
-
-def test_weights_of_another_network_are_no_start(tmp_path: Path, camvid: Path) -> None:
-    train(tmp_path / "first", camvid, RECIPE.with_settings(["steps=1", "variant=cn14-160"]))
-    recipe = RECIPE.with_settings([f"init={tmp_path / 'first' / 'best.safetensors'}", "width=0.5"])
-    with pytest.raises(UserError, match=r"is cn14-160, the recipe wants cn14 x 0\.5"):
-        Training(recipe, tmp_path / "second", camvid, "cpu")
-
-
-def test_weights_of_other_classes_start_all_but_the_classes_that_are_new(
-    tmp_path: Path, camvid: Path
-) -> None:
-    train(tmp_path / "first", camvid)
-    start = tmp_path / "first" / "best.safetensors"
-    table = tmp_path / "farm.yaml"
-    table.write_text(
-        "name: farm\nclasses:\n"
-        "  - {name: cow, color: [1, 1, 1]}\n  - {name: sky, color: [2, 2, 2]}\n"
-    )
-    names = {name: None for name in CAMVID.names if name != "sky"}
-    data = {"data": "camvid", "split": "train", "map": names}
-    recipe = Recipe.from_dict(
-        {
-            **RECIPE.to_dict(),
-            "classes": str(table),
-            "init": str(start),
-            "train": [{**data, "share": 1}],
-            "validate": [],
-        }
-    )
-    found = Training(recipe, tmp_path / "second", camvid, "cpu").model.network.state_dict()
-    expected = load_weights(start)[0].state_dict()
-    for name, tensor in expected.items():
-        if name.startswith("classifier"):
-            sky = CAMVID.names.index("sky")
-            assert torch.equal(found[name][1], tensor[sky]), name
-            assert not (found[name][0] == tensor).all(), name
-        elif not name.endswith("num_batches_tracked"):
-            assert torch.equal(found[name], tensor), name
-
-
-def test_the_licence_of_the_start_is_inherited(tmp_path: Path, camvid: Path) -> None:
-    train(tmp_path / "first", camvid)
-    recipe = RECIPE.with_settings(
-        [
-            f"init={tmp_path / 'first' / 'best.safetensors'}",
-            "train=[{data: generated, first_seed: 0, num_scenes: 1, size: [72, 96], share: 1}]",
-            "validate=[]",
-        ]
-    )
-    header = Training(recipe, tmp_path / "second", None, "cpu").header
-    assert "CC BY-NC" in header.data_licence
 
 
 @pytest.mark.parametrize(

@@ -42,11 +42,6 @@ def setup(drawn_camvid: Path) -> Setup:
     return Setup(drawn_camvid, "cpu", workers=0)
 
 
-@pytest.fixture(autouse=True)
-def _one_thread() -> None:
-    torch.set_num_threads(1)
-
-
 def stopping(after: int):
     """Runs a training for `after` steps more."""
 
