@@ -89,40 +89,51 @@ class DeviceSegmenter:
             return np.asarray(self._device.host_memory((height, width, 3)).numpy())
 
     def time_stages(
-        self, image: npt.NDArray[np.uint8], outputs: Sequence[str], repeats: int
+        self, frames: Sequence[npt.NDArray[np.uint8]], outputs: Sequence[str]
     ) -> dict[str, list[float]]:
-        """Return milliseconds of each stage alone, with nothing else on the device.
+        """Return milliseconds of each stage alone for each of `frames`, which have one size, with
+        nothing else on the device.
 
         "copy_in" and "copy_out" from and to pinned memory; "preprocess", "network", "postprocess";
         "kernels", these three together. Raises what Pipeline.alone does.
         """
-        height, width = image.shape[:2]
+        height, width = frames[0].shape[:2]
         with self.pipeline.alone(f"the stages of a frame of {width} x {height}") as stream:
-            return self._time_stages(image, tuple(outputs), repeats, stream)
+            return self._time_stages(frames, tuple(outputs), stream)
 
     def _time_stages(
         self,
-        image: npt.NDArray[np.uint8],
+        frames: Sequence[npt.NDArray[np.uint8]],
         outputs: tuple[str, ...],
-        repeats: int,
         # The pipeline's own: recordings share memory with its, which torch keeps for each stream.
         stream: Any,
     ) -> dict[str, list[float]]:
         device = self._device
-        program = self._program(image.shape[0], image.shape[1], outputs)
-        arrays = program.host_inputs(image)
+        program = self._program(frames[0].shape[0], frames[0].shape[1], outputs)
         host_in = {name: device.host_memory(shape) for name, shape in program.inputs.items()}
-        for name, tensor in host_in.items():
-            np.copyto(tensor.numpy(), arrays[name])
         inputs = {name: device.device_memory(shape) for name, shape in program.inputs.items()}
         results = {name: device.device_memory(shape) for name, shape in program.outputs.items()}
         host_out = {name: device.host_memory(shape) for name, shape in program.outputs.items()}
         program.settle(stream)
         start, end = device.event(), device.event()
 
-        def milliseconds(begin: Work) -> list[float]:
+        def copies(targets: Tensors, sources: Tensors) -> Work:
+            def copy() -> None:
+                for name, target in targets.items():
+                    stream.copy(target, sources[name])
+
+            return copy
+
+        bring = copies(inputs, host_in)
+
+        def milliseconds(begin: Work, ready: Work = lambda: None) -> list[float]:
             times = []
-            for _ in range(repeats):
+            for frame in frames:
+                arrays = program.host_inputs(frame)
+                for name, tensor in host_in.items():
+                    np.copyto(tensor.numpy(), arrays[name])
+                bring()
+                ready()
                 # Twice: while the device is at the first, the host has started the second.
                 begin()
                 stream.record(start)
@@ -132,13 +143,6 @@ class DeviceSegmenter:
                 times.append(float(start.elapsed_time(end)))
             return times
 
-        def copies(targets: Tensors, sources: Tensors) -> Work:
-            def copy() -> None:
-                for name, target in targets.items():
-                    stream.copy(target, sources[name])
-
-            return copy
-
         def repeated(work: Callable[[], Any]) -> Work:
             def quiet() -> None:
                 with torch.inference_mode():
@@ -147,23 +151,28 @@ class DeviceSegmenter:
             replay = device.capture(quiet, stream)
             return lambda: stream.run(replay)
 
-        times = {"copy_in": milliseconds(copies(inputs, host_in))}
-        times["preprocess"] = milliseconds(repeated(lambda: program.prepare(inputs)))
+        times = {"copy_in": milliseconds(bring)}
+        prepare = repeated(lambda: program.prepare(inputs))
+        times["preprocess"] = milliseconds(prepare)
         # Recorded before it runs otherwise: recording finds the fastest convolutions.
-        times["network"] = milliseconds(repeated(program.logits))
+        times["network"] = milliseconds(repeated(program.logits), prepare)
         kept: list[torch.Tensor] = []
 
         def keep_logits() -> None:
             with torch.inference_mode():
                 program.prepare(inputs)
+                logits = program.logits()
                 # A copy, since recordings share the memory that they leave their results in.
-                kept.append(program.logits().clone(memory_format=torch.preserve_format))
+                if not kept:
+                    kept.append(torch.empty_like(logits))
+                kept[0].copy_(logits)
 
         stream.run(keep_logits)
         stream.record(end)
         end.synchronize()
         times["postprocess"] = milliseconds(
-            repeated(lambda: program.finish(kept[0], inputs, results))
+            repeated(lambda: program.finish(kept[0], inputs, results)),
+            lambda: stream.run(keep_logits),
         )
         times["kernels"] = milliseconds(repeated(lambda: program(inputs, results)))
         times["copy_out"] = milliseconds(copies(host_out, results))

@@ -223,7 +223,7 @@ class Segmenter:
         return np.empty((height, width, 3), np.uint8)
 
     def time_stages(
-        self, image: npt.NDArray[np.uint8], outputs: Sequence[str] | None = None, repeats: int = 20
+        self, frames: Sequence[npt.NDArray[np.uint8]], outputs: Sequence[str] | None = None
     ) -> dict[str, list[float]]:
         """Return milliseconds of each stage on a GPU, each alone, as DeviceSegmenter.time_stages.
 
@@ -232,7 +232,7 @@ class Segmenter:
         if self._gpu is None:
             raise UserError(f"stages are timed alone on a GPU only, not on {self.device}")
         wanted = self.outputs if outputs is None else _outputs(outputs)
-        return self._gpu.time_stages(image, wanted, repeats)
+        return self._gpu.time_stages(frames, wanted)
 
     def warm_up(self, height: int, width: int) -> None:
         """Segment an empty frame of this size with every output and, on a GPU, with every choice of

@@ -40,18 +40,18 @@ class GpuPipeline(Pipeline):
     device: torch.device
     _peak_bytes: int | None = None
 
-    def time_stages(self, frame: Frame, repeats: int) -> StageTimes:
-        """Return milliseconds of each stage alone, `repeats` of each.
+    def time_stages(self, frames: Sequence[Frame]) -> StageTimes:
+        """Return milliseconds of each stage alone for each frame.
 
         "copy_in", "kernels" (all between the copies), "copy_out", and parts of "kernels" where they
         can be told apart.
         """
         # What this takes is no part of what frames take.
         self._peak_bytes = self.peak_device_bytes()
-        return self._time_stages(frame, repeats)
+        return self._time_stages(frames)
 
     @abstractmethod
-    def _time_stages(self, frame: Frame, repeats: int) -> StageTimes: ...
+    def _time_stages(self, frames: Sequence[Frame]) -> StageTimes: ...
 
     def warmed_up(self) -> None:
         """Count memory from here on: the search for convolutions, before, takes more."""
@@ -80,8 +80,8 @@ class OursOnGpu(Ours, GpuPipeline):
             np.copyto(target, frame)
         return pinned
 
-    def _time_stages(self, frame: Frame, repeats: int) -> StageTimes:
-        return self._segmenter.time_stages(frame, None, repeats)
+    def _time_stages(self, frames: Sequence[Frame]) -> StageTimes:
+        return self._segmenter.time_stages(frames)
 
 
 class TorchOnGpu(GpuPipeline):
@@ -133,30 +133,31 @@ class TorchOnGpu(GpuPipeline):
         images = ((images - self._mean) / self._std).to(self._dtype, memory_format=self._layout)
         return self._network(images)[0].argmax(0).to(torch.uint8)  # type: ignore[no-any-return]
 
-    def _time_stages(self, frame: Frame, repeats: int) -> StageTimes:
+    def _time_stages(self, frames: Sequence[Frame]) -> StageTimes:
         start, end = self._event(), self._event()
+        hosts = [torch.from_numpy(frame) for frame in frames]
 
-        def milliseconds(work: Callable[[], Any]) -> list[float]:
+        def milliseconds(work: Callable[[torch.Tensor], Any]) -> list[float]:
             times = []
-            for _ in range(repeats):
+            for host in hosts:
+                there.copy_(host)
                 # Twice: while the device is at the first, the host has started the second.
-                work()
+                work(host)
                 start.record()
-                work()
+                work(host)
                 end.record()
                 end.synchronize()
                 times.append(float(start.elapsed_time(end)))
             return times
 
         with torch.inference_mode():
-            host = torch.from_numpy(frame)
-            there = host.to(self.device)
+            there = hosts[0].to(self.device, copy=True)
             # A copy, since recorded work writes its results to the same place every time.
             label = self._kernels(there).clone()
             return {
-                "copy_in": milliseconds(lambda: host.to(self.device)),
-                "kernels": milliseconds(lambda: self._kernels(there)),
-                "copy_out": milliseconds(label.cpu),
+                "copy_in": milliseconds(lambda host: host.to(self.device)),
+                "kernels": milliseconds(lambda _: self._kernels(there)),
+                "copy_out": milliseconds(lambda _: label.cpu()),
             }
 
 
@@ -198,13 +199,13 @@ def inputs(backend: str, device_type: str, modes: Sequence[str]) -> dict[str | N
     return {"pinned": list(modes), **({"pageable": pageable} if pageable else {})}
 
 
-def measure_alone(pipeline: GpuPipeline, mode: str, frame: Frame, count: int) -> dict[str, Any]:
-    """Return the milliseconds of `count` repeats, as bench_worker.measure.
+def measure_alone(pipeline: GpuPipeline, mode: str, frames: Sequence[Frame]) -> dict[str, Any]:
+    """Return the milliseconds of every frame, as bench_worker.measure.
 
     kernel: all between the copies. stages: a frame's time is the sum of both copies and the
     kernels.
     """
-    times = pipeline.time_stages(frame, count)
+    times = pipeline.time_stages(frames)
     if mode == "kernel":
         return {"frame_ms": times["kernels"], "stage_ms": {}}
     steps = zip(times["copy_in"], times["kernels"], times["copy_out"], strict=True)

@@ -110,7 +110,8 @@ def _serve(connection: Connection, setting: Setting, path: Path) -> None:
                 coarse = coarse or start_coarse(setting, frames[:_WARM_UP_FRAMES])
                 connection.send(measure_coarse(coarse, itertools.islice(following, count)))
             elif mode in ALONE and isinstance(pipeline, GpuPipeline):
-                connection.send(measure_alone(pipeline, mode, next(following), count))
+                taken = list(itertools.islice(following, count))
+                connection.send(measure_alone(pipeline, mode, taken))
             else:
                 # Those ahead fill the pipeline.
                 count += SLOTS if mode == "pipelined" else 0

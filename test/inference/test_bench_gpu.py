@@ -85,14 +85,14 @@ def test_kernel_and_stages_of_ours_are_the_devices_times_of_each_alone(make_fram
     times["copy_out"] = [0.5, 0.25]
     real = pipeline._segmenter.time_stages
     pipeline._segmenter.time_stages = lambda *args: asked.append(args) or times
-    frame = make_frame(*SIZE)
-    kernel = measure_alone(pipeline, "kernel", frame, 2)
+    frames = [make_frame(*SIZE, seed=i) for i in range(2)]
+    kernel = measure_alone(pipeline, "kernel", frames)
     assert kernel == {"frame_ms": [4.0, 5.0], "stage_ms": {}}
-    stages = measure_alone(pipeline, "stages", frame, 2)
+    stages = measure_alone(pipeline, "stages", frames)
     assert stages == {"frame_ms": [5.5, 7.25], "stage_ms": times}
-    assert asked == [(frame, None, 2)] * 2
+    assert asked == [(frames,)] * 2
     pipeline._segmenter.time_stages = real
-    assert len(measure_alone(pipeline, "stages", frame, 3)["frame_ms"]) == 3
+    assert len(measure_alone(pipeline, "stages", frames)["frame_ms"]) == 2
 
 
 def test_memory_is_that_of_frames_and_not_that_of_timing_stages(make_frame, ours, monkeypatch):
@@ -103,7 +103,7 @@ def test_memory_is_that_of_frames_and_not_that_of_timing_stages(make_frame, ours
     assert pipeline.peak_device_bytes() == 300
     pipeline._time_stages = lambda *_: taken.__setitem__(0, 900) or {}
     for _ in range(2):
-        pipeline.time_stages(make_frame(*SIZE), 1)
+        pipeline.time_stages([make_frame(*SIZE)])
     assert taken[0] == 900
     assert pipeline.peak_device_bytes() == 300
 
@@ -141,13 +141,14 @@ def test_a_peer_labels_as_the_networks_full_size_logits_and_times_what_is_betwee
     assert label.dtype == np.uint8
     assert (label == expected).mean() >= (0.97 if half else 0.999)
     kernels = pipeline._kernels
-    pipeline._kernels = lambda there: work.append(there) or kernels(there)
-    assert measure_alone(pipeline, "stages", frame, 3)["stage_ms"] == {
+    pipeline._kernels = lambda there: work.append(there.clone()) or kernels(there)
+    frames = [make_frame(*SIZE, seed=i) for i in range(3)]
+    assert measure_alone(pipeline, "stages", frames)["stage_ms"] == {
         "copy_in": [0, 0, 0], "kernels": [1, 1, 1], "copy_out": [0, 0, 0],
     }  # fmt: skip
     # Once for its label, and each time behind one that is not counted.
-    assert len(work) == 1 + 2 * 3
-    assert all(there.dtype == torch.uint8 for there in work)
+    for there, i in zip(work, (0, 0, 0, 1, 1, 2, 2), strict=True):
+        assert torch.equal(there, torch.from_numpy(frames[i]))
 
 
 def test_peers_on_a_gpu_are_eager_float32_half_precision_and_that_compiled_with_max_autotune(
@@ -208,22 +209,22 @@ class Connection:
         self.answers.append(answer)
 
 
-def test_a_worker_times_stages_of_another_frame_in_every_turn(
+def test_a_worker_times_stages_of_other_frames_in_every_turn(
     make_frame, ours, tmp_path, monkeypatch, setting
 ):
     pipeline, _ = ours()
     seen = []
 
-    def time_stages(frame, repeats):
-        seen.append(frame)
-        return {name: [1.0] * repeats for name in ("copy_in", "kernels", "copy_out")}
+    def time_stages(frames):
+        seen.extend(frames)
+        return {name: [1.0] * len(frames) for name in ("copy_in", "kernels", "copy_out")}
 
     pipeline._time_stages = time_stages
     monkeypatch.setattr(bench_worker, "make_pipeline", lambda _: pipeline)
     reserved = [9]
     monkeypatch.setattr(torch.cuda, "max_memory_reserved", lambda _: reserved[0])
     monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", lambda _: reserved.__setitem__(0, 7))
-    given = np.stack([make_frame(*SIZE, seed=i) for i in range(3)])
+    given = np.stack([make_frame(*SIZE, seed=i) for i in range(4)])
     np.save(tmp_path / "frames.npy", given)
     connection = Connection([("kernel", 3), ("stages", 3), ("pipelined", 2), ("memory", 0)])
     bench_worker._serve(connection, setting(), tmp_path / "frames.npy")
@@ -233,7 +234,7 @@ def test_a_worker_times_stages_of_another_frame_in_every_turn(
     assert stages["frame_ms"] == [3.0] * 3
     assert len(pipelined["frame_ms"]) == 2
     assert memory["peak_device_bytes"] == 7
-    for frame, expected in zip(seen, given[:2], strict=True):
+    for frame, expected in zip(seen, given[[0, 1, 2, 3, 0, 1]], strict=True):
         np.testing.assert_array_equal(frame, expected)
 
 

@@ -19,6 +19,7 @@ from contextnet_ros.inference import (
     Segmenter,
     device_segmenter,
 )
+from contextnet_ros.inference.frame_program import FrameProgram
 from contextnet_ros.inference.overlay import OverlayBlender
 from contextnet_ros.network import NetworkSize
 from contextnet_ros.tools import evaluate
@@ -96,16 +97,47 @@ def test_a_host_frame_is_not_copied_before_the_device_reads_it(network, header, 
 
 def test_stages_are_timed_alone(network, header, make_frame):
     ours, _ = on_stand_in(network, header)
-    frame = make_frame(64, 96)
+    frames = [make_frame(64, 96, seed=i) for i in range(3)]
+    frame = frames[0]
     before = ours(frame, OUTPUTS)
-    times = ours.time_stages(frame, OUTPUTS, repeats=3)
+    times = ours.time_stages(frames, OUTPUTS)
     assert set(times) == {
         "copy_in", "preprocess", "network", "postprocess", "kernels", "copy_out",
     }  # fmt: skip
     assert all(len(each) == 3 and min(each) >= 0 for each in times.values())
     assert_equal(ours(frame, OUTPUTS), before, share=1)
     with pytest.raises(UserError, match="on a GPU only, not on cpu"):
-        Segmenter(network, header, device="cpu").time_stages(frame)
+        Segmenter(network, header, device="cpu").time_stages(frames)
+
+
+def test_every_stage_is_timed_with_every_frame(network, header, make_frame, monkeypatch):
+    ours, _ = on_stand_in(network, header)
+    frames = [make_frame(64, 96, seed=i) for i in range(3)]
+    seen = {"prepare": [], "logits": [], "finish": []}
+
+    def watch(name, read):
+        real, different = getattr(FrameProgram, name), []
+
+        def watched(program, *arguments):
+            found = read(program, *arguments)
+            if not any(torch.equal(found, other) for other in different):
+                different.append(found.clone())
+            seen[name].append(next(i for i, d in enumerate(different) if torch.equal(found, d)))
+            return real(program, *arguments)
+
+        monkeypatch.setattr(FrameProgram, name, watched)
+
+    watch("prepare", lambda _, inputs: inputs["seen"])
+    watch("logits", lambda program: program._images)
+    watch("finish", lambda _, logits, *__: logits)
+    ours.time_stages(frames)
+    # Each twice where it is timed, and once where the next stage needs it; 2 for a first time.
+    twice, once = [0, 0, 1, 1, 2, 2], [0, 1, 2]
+    assert seen == {
+        "prepare": [*twice, *once, 2, *once, *twice],
+        "logits": [*twice, 2, *once, *twice],
+        "finish": [*twice, *twice],
+    }
 
 
 @pytest.mark.parametrize("step", ["CudaDevice", "find_kernels", "DeviceNetwork"])
@@ -141,7 +173,7 @@ def test_too_little_memory_for_what_is_no_frame_is_one_line_too(network, header,
         ours.overlay_opacity = 0.9
     device.limit = 0
     with pytest.raises(UserError, match=r"the stages of a frame of 96 x 64 .*network_size"):
-        ours.time_stages(make_frame(64, 96))
+        ours.time_stages([make_frame(64, 96)])
     with pytest.raises(UserError, match=r"a pinned frame of 96 x 64 .*keep fewer"):
         ours.host_frame(64, 96)
 
