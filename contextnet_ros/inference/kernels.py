@@ -1,12 +1,12 @@
 """The two ends of the network on a GPU, one Triton kernel each.
 
 Importing this needs Triton. Both kernels also run in Triton's interpreter (TRITON_INTERPRET=1,
-set before Triton is first imported), which is how they are tested without a GPU.
+set before Triton is first imported), which is how they are tested without a GPU. The
+interpreter of Triton 3.0, which is torch 2.4's, takes no annotations that are strings: nothing of
+__future__ here.
 """
 
 # mypy: allow-untyped-defs, allow-incomplete-defs, allow-untyped-decorators
-
-from __future__ import annotations
 
 from dataclasses import dataclass
 
@@ -229,7 +229,7 @@ class Cells:
     slots: int
 
     @classmethod
-    def of(cls, axis: Axis, device: torch.device) -> Cells:
+    def of(cls, axis: Axis, device: torch.device) -> "Cells":
         """Put an axis on the device."""
         slots = axis.cell_weight.shape[1]
         _, start, count = np.unique(axis.slot // slots, return_index=True, return_counts=True)

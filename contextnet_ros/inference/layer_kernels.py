@@ -7,8 +7,6 @@ tested without a GPU.
 
 # mypy: allow-untyped-defs, allow-incomplete-defs, allow-untyped-decorators
 
-from __future__ import annotations
-
 import functools
 from typing import Any
 
