@@ -78,6 +78,17 @@ for module in pkgutil.walk_packages(contextnet_ros.__path__, "contextnet_ros."):
         assert f"contextnet_ros.{part}" in imported
 
 
+def test_every_test_is_found_or_skipped_without_ros(tmp_path):
+    found = run(f"""
+import pytest
+
+options = ["--collect-only", "-q", "-o", "cache_dir={tmp_path}", "--rootdir", {str(ROOT)!r}]
+sys.exit(pytest.main([*options, {str(ROOT / "test")!r}]))
+""")
+    assert "test/network/" in found
+    assert "test/ros/test_node.py::" not in found
+
+
 def test_bag_making_imports_without_ros():
     run("import contextnet_ros.ros.bag_make")
 

@@ -14,6 +14,8 @@ from unittest.mock import Mock
 import pytest
 from bag_benchmark_runs import benchmark, replayed
 
+pytest.importorskip("rclpy", reason="rclpy is not installed: the benchmark needs ROS 2")
+
 from contextnet_ros.files import UserError
 from contextnet_ros.labels import CAMVID
 from contextnet_ros.network import WeightHeader

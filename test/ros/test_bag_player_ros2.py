@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 from ros_harness import REPOSITORY
 
+pytest.importorskip("rclpy", reason="rclpy is not installed: the benchmark needs ROS 2")
+
 from contextnet_ros.ros import bag_benchmark
 from contextnet_ros.ros.bag_make import BagFormat, make_bag
 from contextnet_ros.ros.frame_sources import generated_source
