@@ -5,16 +5,15 @@ The paper starts from twice the maps and goes to 1.5, 1.25 and 1 times, training
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import nn
 
 from contextnet_ros.files import UserError
 from contextnet_ros.network import ContextNet
-from contextnet_ros.network.blocks import Bottleneck, ConvUnit, SeparableConv
-from contextnet_ros.network.contextnet import FusionUnit
+from contextnet_ros.training.map_groups import Maps, carry_over, plan_maps, weight_of
 
 
 @dataclass(frozen=True)
@@ -28,38 +27,6 @@ class PruneStages:
     widths: tuple[float, ...]
     steps: int
     learning_rate: float | None = None
-
-
-Maps = torch.Tensor
-"""Indices of the feature maps that stay, in order."""
-
-
-@dataclass
-class _Group:
-    """Feature maps that can only stay or go together.
-
-    `filters`: convolutions that make them, whose l1 sums rank them. `followers`: depth-wise ones
-    on them, which keep the same maps without a vote.
-    """
-
-    filters: list[ConvUnit]
-    followers: list[ConvUnit] = field(default_factory=list)
-
-
-@dataclass
-class _Plan:
-    """Groups of the wide network, and which groups, one after another, each convolution reads."""
-
-    groups: list[_Group] = field(default_factory=list)
-    inputs: dict[nn.Module, list[_Group]] = field(default_factory=dict)
-
-    def group(self, *filters: ConvUnit) -> _Group:
-        group = _Group(list(filters))
-        self.groups.append(group)
-        return group
-
-    def read(self, reader: nn.Module, *groups: _Group) -> None:
-        self.inputs[reader] = list(groups)
 
 
 def prune(network: ContextNet, width: float) -> ContextNet:
@@ -83,33 +50,18 @@ def prune(network: ContextNet, width: float) -> ContextNet:
         raise UserError(str(error)) from error
     narrow.to(network.classifier.weight)
     kept = select_maps(network, narrow)
-    wide_plan, narrow_plan = _plan(network), _plan(narrow)
-    pairs = zip(wide_plan.groups, narrow_plan.groups, kept, strict=True)
-    outputs: dict[nn.Module, Maps] = {}
-    twins: dict[nn.Module, nn.Module] = {network.classifier: narrow.classifier}
-    for wide_group, narrow_group, maps in pairs:
-        for one, other in zip(
-            (*wide_group.filters, *wide_group.followers),
-            (*narrow_group.filters, *narrow_group.followers),
-            strict=True,
-        ):
-            outputs[one] = maps
-            twins[one] = other
-    maps_of = {id(group): maps for group, maps in zip(wide_plan.groups, kept, strict=True)}
-    for wide, small in twins.items():
-        groups = wide_plan.inputs.get(wide)
-        _copy(wide, small, outputs.get(wide), _joined(groups, maps_of) if groups else None)
+    carry_over(network, narrow, kept, lambda weight, maps: weight[:, maps])
     return narrow.train(network.training)
 
 
 def select_maps(network: ContextNet, narrow: ContextNet) -> list[Maps]:
     """For each group of `network`, the maps with the largest l1 sums: as many as `narrow` has."""
     result = []
-    for wide, small in zip(_plan(network).groups, _plan(narrow).groups, strict=True):
-        count, total = _weight(small.filters[0]).shape[0], _weight(wide.filters[0]).shape[0]
+    for wide, small in zip(plan_maps(network).groups, plan_maps(narrow).groups, strict=True):
+        count, total = weight_of(small.filters[0]).shape[0], weight_of(wide.filters[0]).shape[0]
         if count > total:
             raise UserError(f"rounding leaves {count} maps of {total}: choose another width")
-        sums = torch.stack([_weight(unit).abs().sum((1, 2, 3)) for unit in wide.filters]).sum(0)
+        sums = torch.stack([weight_of(unit).abs().sum((1, 2, 3)) for unit in wide.filters]).sum(0)
         result.append(torch.sort(torch.topk(sums, count).indices).values)
     return result
 
@@ -119,113 +71,12 @@ def zero_maps(network: ContextNet, kept: Sequence[Maps]) -> None:
 
     What the pruned network has to equal, and how tests see that it does.
     """
-    for group, maps in zip(_plan(network).groups, kept, strict=True):
+    for group, maps in zip(plan_maps(network).groups, kept, strict=True):
         for unit in (*group.filters, *group.followers):
-            gone = torch.ones(_weight(unit).shape[0], dtype=torch.bool)
+            gone = torch.ones(weight_of(unit).shape[0], dtype=torch.bool)
             gone[maps] = False
             normalization = unit[1]
             assert isinstance(normalization, nn.BatchNorm2d)
             with torch.no_grad():
-                for tensor in (_weight(unit), normalization.weight, normalization.bias):
+                for tensor in (weight_of(unit), normalization.weight, normalization.bias):
                     tensor[gone] = 0
-
-
-def _plan(network: ContextNet) -> _Plan:
-    plan = _Plan()
-    detail = _detail(plan, network.detail)
-    context = _context(plan, network.context)
-    if network.pyramid is not None:
-        levels = []
-        for level in _units(network.pyramid.levels):
-            plan.read(level, context)
-            levels.append(plan.group(level))
-        plan.read(network.pyramid.merge, context, *levels)
-        context = plan.group(network.pyramid.merge)
-    if network.half_fusion is not None:
-        assert network.half_detail is not None
-        context = _fusion(plan, network.half_fusion, _detail(plan, network.half_detail), context)
-    plan.read(network.classifier, _fusion(plan, network.fusion, detail, context))
-    return plan
-
-
-def _detail(plan: _Plan, branch: nn.Sequential) -> _Group:
-    first, *rest = branch
-    assert isinstance(first, ConvUnit)
-    group = plan.group(first)
-    for layer in rest:
-        assert isinstance(layer, SeparableConv)
-        depthwise, pointwise = _units(layer)
-        group.followers.append(depthwise)
-        plan.read(pointwise, group)
-        group = plan.group(pointwise)
-    return group
-
-
-def _context(plan: _Plan, branch: nn.Sequential) -> _Group:
-    stem, *blocks, last = branch
-    assert isinstance(stem, ConvUnit)
-    assert isinstance(last, ConvUnit)
-    group = plan.group(stem)
-    for block in blocks:
-        assert isinstance(block, Bottleneck)
-        expand, depthwise, project = _units(block.body)
-        plan.read(expand, group)
-        hidden = plan.group(expand)
-        hidden.followers.append(depthwise)
-        plan.read(project, hidden)
-        if block.residual:
-            group.filters.append(project)
-        else:
-            group = plan.group(project)
-    plan.read(last, group)
-    return plan.group(last)
-
-
-def _fusion(plan: _Plan, fusion: FusionUnit, detail: _Group, context: _Group) -> _Group:
-    depthwise, pointwise = _units(fusion.context)
-    context.followers.append(depthwise)
-    plan.read(pointwise, context)
-    plan.read(fusion.detail, detail)
-    return plan.group(pointwise, fusion.detail)
-
-
-def _units(layers: Iterable[nn.Module]) -> list[ConvUnit]:
-    units = []
-    for unit in layers:
-        assert isinstance(unit, ConvUnit)
-        units.append(unit)
-    return units
-
-
-def _weight(unit: nn.Module) -> torch.Tensor:
-    convolution = unit[0] if isinstance(unit, ConvUnit) else unit
-    assert isinstance(convolution, nn.Conv2d)
-    return convolution.weight
-
-
-def _joined(groups: list[_Group], maps_of: dict[int, Maps]) -> Maps:
-    """Indices into the concatenation of the groups' maps."""
-    parts, offset = [], 0
-    for group in groups:
-        parts.append(maps_of[id(group)] + offset)
-        offset += _weight(group.filters[0]).shape[0]
-    return torch.cat(parts)
-
-
-@torch.no_grad()
-def _copy(wide: nn.Module, small: nn.Module, outputs: Maps | None, inputs: Maps | None) -> None:
-    weight = _weight(wide)
-    if outputs is not None:
-        weight = weight[outputs]
-    if inputs is not None:
-        weight = weight[:, inputs]
-    _weight(small).copy_(weight)
-    if isinstance(wide, nn.Conv2d) and isinstance(small, nn.Conv2d):
-        if wide.bias is not None and small.bias is not None:
-            small.bias.copy_(wide.bias)
-        return
-    assert isinstance(wide, ConvUnit)
-    assert isinstance(small, ConvUnit)
-    source, target = wide[1].state_dict(), small[1].state_dict()
-    for name, tensor in source.items():
-        target[name].copy_(tensor[outputs] if tensor.ndim else tensor)

@@ -50,7 +50,7 @@ class Recipe:
     network_size: str = "long_side 960"  # what the network sees of a frame
     train: tuple[dict[str, Any], ...] = ()
     validate: tuple[dict[str, Any], ...] = ()
-    init: str | None = None  # weight file, or name in models/, to start from
+    init: str | None = None  # weight file, or name in models/, to start from: widened if narrower
     seed: int = 1
     steps: int = 4000
     batch: int = 8

@@ -16,6 +16,7 @@ from contextnet_ros.training.branches import zero_branch
 from contextnet_ros.training.datasets import LabelledFrames
 from contextnet_ros.training.distributed import World
 from contextnet_ros.training.recipe import Recipe
+from contextnet_ros.training.widening import widen
 
 
 def initial_model(
@@ -24,7 +25,8 @@ def initial_model(
     """The network that `header` describes, with the weights of `start` if given, and its head.
 
     Where `start` has other classes, those that both name keep their weights in the classifier, and
-    the others begin anew. Raises UserError where `start` is another network.
+    the others begin anew. Where it is narrower it is widened, and says the same. Raises UserError
+    where it is another network.
     """
     table = header.table
     network = ContextNet(
@@ -32,11 +34,14 @@ def initial_model(
     )
     if start is not None:
         weights, found = start
-        if found.network != header.network:
+        if (found.variant, found.ppm) != (header.variant, header.ppm) or found.width > header.width:
             raise UserError(
                 f"init {recipe.init} is {found.network}, the recipe wants {header.network}: give "
-                "variant, width and ppm as the weights have them, or other weights"
+                "variant and ppm as the weights have them and at least their width, or other "
+                "weights"
             )
+        if found.width < header.width:
+            weights = widen(weights, header.width)
         network.load_state_dict(_with_classes(weights, found.table, network, table))
     if recipe.branch is not None:
         zero_branch(network, "detail" if recipe.branch == "context" else "context")
