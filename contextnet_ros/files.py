@@ -41,12 +41,12 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
     Raises UserError where the file can't be written.
     """
     target = Path(os.path.realpath(path))
-    if _is_special(target):
-        yield target
-        return
-    temporary = _temporary_beside(target, path)
+    special = _is_special(target)
+    temporary = target if special else _temporary_beside(target, path)
     try:
         yield temporary
+        if special:
+            return
         # mkstemp makes files private; a finished file gets the permissions of any other.
         mask = os.umask(0)
         os.umask(mask)
@@ -55,7 +55,8 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
     except OSError as error:
         raise UserError(f"cannot write {path}: {error.strerror or error}") from error
     finally:
-        temporary.unlink(missing_ok=True)
+        if not special:
+            temporary.unlink(missing_ok=True)
 
 
 def _is_special(path: Path) -> bool:

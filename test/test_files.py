@@ -15,6 +15,7 @@ from contextnet_ros.files import (
     list_files,
     resource_dir,
     run_command,
+    write_json,
 )
 
 
@@ -76,6 +77,13 @@ def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
         fail_half_way()
     assert target.read_text() == "old"
     assert [p.name for p in tmp_path.iterdir()] == ["x.json"]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full, a full disk")
+def test_a_device_that_takes_nothing_is_one_line_and_stays() -> None:
+    with pytest.raises(UserError, match=r"cannot write /dev/full: No space left"):
+        write_json(Path("/dev/full"), {"a": 1})
+    assert Path("/dev/full").is_char_device()
 
 
 def test_a_full_disk_is_one_line(tmp_path: Path) -> None:

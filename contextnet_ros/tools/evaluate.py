@@ -106,8 +106,6 @@ def _evaluate(options: argparse.Namespace) -> int:
     segmenter = Segmenter.load(
         options.model, options.device, options.precision, options.network_size
     )
-    if segmenter.note:
-        print(segmenter.note, file=sys.stderr)
     details = None if options.details is None else options.details / "frames.csv"
     check_writable(options.json, details)
     predict = _predictor(options, segmenter)
@@ -116,6 +114,7 @@ def _evaluate(options: argparse.Namespace) -> int:
     entry = _entry(options)
     frames = open_data(entry, segmenter.header.table, options.root)
     evaluation = Evaluation(frames, segmenter.header.ignore_id)
+    _tell_note(segmenter)
     evaluation.run(predict)
     scores = {
         "network_size": str(segmenter.network_size),
@@ -127,12 +126,17 @@ def _evaluate(options: argparse.Namespace) -> int:
         scores["precision"] = "float32"
         scores["averaged_over"] = {"scales": list(predict.scales), "flip": predict.flip}
     print(report(options.model, scores))
-    if options.details is not None:
-        _write_details(options.details, evaluation, predict)
     if options.json is not None:
         result = {"model": options.model, **scores, "provenance": provenance(segmenter.device)}
         write_json(options.json, result)
+    if options.details is not None:
+        _write_details(options.details, evaluation, predict)
     return 0
+
+
+def _tell_note(segmenter: Segmenter) -> None:
+    if segmenter.note:
+        print(segmenter.note, file=sys.stderr)
 
 
 def _predictor(options: argparse.Namespace, segmenter: Segmenter) -> Callable[[Pixels], Pixels]:
@@ -177,6 +181,7 @@ def _submit(
     if not images:
         raise UserError(f"no */*_leftImg8bit.png in leftImg8bit/{options.split} of {options.root}")
     label_ids = np.array([*CITYSCAPES_LABEL_IDS], np.uint8)
+    _tell_note(segmenter)
     for key, path in tqdm(sorted(images.items()), desc="writing", delay=2):
         name = key.rpartition("/")[2]
         write_image(options.submission / f"{name}.png", label_ids[predict(read_image(path))])

@@ -102,9 +102,10 @@ def read_image(path: Path, flags: int = cv2.IMREAD_COLOR) -> npt.NDArray[Any]:
 
 def write_image(path: Path, image: npt.NDArray[np.uint8]) -> None:
     """Write an image in the format of its suffix, whole or not at all; raises UserError."""
+    # Not imwrite, which takes a full disk for success where the last bytes are few.
+    _, data = cv2.imencode(path.suffix, image)
     with atomic_write(path) as temporary:
-        if not cv2.imwrite(str(temporary), image):
-            raise UserError(f"cannot write {path}: is the disk full?")
+        temporary.write_bytes(data.tobytes())
 
 
 class Video:

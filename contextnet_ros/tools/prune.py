@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 from dataclasses import replace
 from pathlib import Path
 
@@ -60,10 +61,12 @@ def _prune(options: argparse.Namespace) -> int:
             "provenance": provenance(),
         }
         write_json(options.json, result)
+    ppm = " --set ppm=true" if header.ppm else ""
     print(
         f"{options.output}: {header.network}, {count_parameters(pruned):,} of "
         f"{count_parameters(network):,} parameters; train on with "
-        f"--set width={options.width:g} --set init={options.output}"
+        f"--set variant={header.variant} --set width={options.width:g}{ppm} "
+        f"--set {shlex.quote(f'init={options.output}')}"
     )
     return 0
 

@@ -13,8 +13,8 @@ from contextnet_ros.labels import CITYSCAPES
 from contextnet_ros.network import VARIANTS
 from contextnet_ros.tools import bench, evaluate
 from contextnet_ros.tools.train import run_until_interrupted
+from contextnet_ros.training.checkpoint import BEST_NAME
 from contextnet_ros.training.distributed import World, join, leave
-from contextnet_ros.training.loop import BEST_NAME
 from contextnet_ros.training.recipe import Recipe
 from contextnet_ros.training.sources import parse_roots, root_of
 from contextnet_ros.training.stages import Setup

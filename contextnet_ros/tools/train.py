@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 import signal
 from pathlib import Path
 from typing import Any
@@ -140,10 +141,10 @@ def _run(options: argparse.Namespace, recipe: Recipe, world: World, device: str)
             "provenance": provenance(choose_device(device)),
         }
         write_json(options.json, result)
-    use = f"model:={best.resolve()}"
+    use = shlex.quote(f"model:={best.resolve()}")
     print(
-        f"best weights: {best}; use them with: ros2 launch contextnet_ros segment.launch.py {use}, "
-        f"or segment_node --ros-args -p {use}"
+        f"best weights: {best}; use them with: ros2 launch contextnet_ros segment.launch.py {use} "
+        f"or: segment_node --ros-args -p {use}"
     )
     return 0
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import io
+import os
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -15,9 +16,10 @@ from contextnet_ros.files import UserError, atomic_write
 from contextnet_ros.training.distributed import World
 from contextnet_ros.training.recipe import Recipe
 
+BEST_NAME = "best.safetensors"
 CHECKPOINT_NAME = "checkpoint.pt"
 BAD_BATCH_NAME = "bad_batch"
-
+_PROBE_BYTES = 1 << 20
 
 Module = TypeVar("Module", bound=nn.Module)
 
@@ -50,17 +52,31 @@ def save_checkpoint(folder: Path, state: dict[str, Any]) -> None:
     # Through memory: of a full disk torch's own writer says nothing that a person can read.
     buffer = io.BytesIO()
     torch.save(state, buffer)
-    with atomic_write(folder / CHECKPOINT_NAME) as temporary:
-        temporary.write_bytes(buffer.getbuffer())
+    with atomic_write(folder / CHECKPOINT_NAME) as temporary, temporary.open("wb") as file:
+        file.write(buffer.getbuffer())
+        file.flush()
+        # Else a power cut may leave the name without its bytes.
+        os.fsync(file.fileno())
 
 
-def probe(folder: Path, module: nn.Module) -> None:
-    """Write as much as a checkpoint of `module` takes, and remove it; raises UserError."""
-    # The weights, their average, and the two moments of adamw.
-    size = 4 * sum(tensor.nbytes for tensor in module.state_dict().values())
+def make_room(folder: Path, module: nn.Module) -> None:
+    """Remove what a killed run left half written, and see that what this one writes has room.
+
+    Writes that much for a moment, less what already stands there; raises UserError.
+    """
+    for pattern in (f".{Path(CHECKPOINT_NAME).stem}-*", f".{Path(BEST_NAME).stem}-*"):
+        for left in folder.glob(pattern):
+            left.unlink(missing_ok=True)
+    weights = sum(tensor.nbytes for tensor in module.state_dict().values())
+    # A checkpoint has the weights, their average and two moments of adamw, and some more. It and
+    # the best weights count twice, since the old file goes when the new one stands.
+    size = round(2 * (4 * 1.2 + 1) * weights)
+    there = [folder / name for name in (CHECKPOINT_NAME, BEST_NAME)]
+    size -= sum(path.stat().st_size for path in there if path.is_file())
     path = folder / "probe"
-    with atomic_write(path) as temporary:
-        temporary.write_bytes(bytes(size))
+    with atomic_write(path) as temporary, temporary.open("wb") as file:
+        for start in range(0, size, _PROBE_BYTES):
+            file.write(bytes(min(_PROBE_BYTES, size - start)))
     path.unlink()
 
 

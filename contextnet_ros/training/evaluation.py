@@ -72,7 +72,7 @@ class Evaluation:
             **self.confusion.to_dict(self.frames.table),
         }
         missing = len(self.frames) - self.frames_with_instances
-        if self.frames_with_instances and missing:
+        if isinstance(self.frames, Cityscapes) and missing:
             # Its hits would be those of some frames, its false positives those of all.
             result["iiou_left_out"] = (
                 f"instanceIds of {missing} of {len(self.frames)} frames are missing"

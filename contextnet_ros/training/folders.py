@@ -86,7 +86,7 @@ class Cityscapes(PairedFiles):
         self.split = split
         kind = f"gt{quality.capitalize()}"
         images = cityscapes_images(root, split)
-        labels = _by_frame(root / kind / split, f"_{kind}_labelIds.png")
+        labels = _by_frame(root / kind / split, f"_{kind}_labelIds.png", kind)
         ids = enumerate(CITYSCAPES_TRAIN_ID_OF_LABEL_ID[:CITYSCAPES_NUM_LABEL_IDS].tolist())
         super().__init__(
             CITYSCAPES,
@@ -103,6 +103,8 @@ class Cityscapes(PairedFiles):
         """(H, W) label id x 1000 + number where instances are told apart; None without the file."""
         path = self.pairs[index][1]
         path = path.with_name(path.name.replace("labelIds", "instanceIds"))
+        if not path.is_file():
+            return None
         values = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
         return None if values is None else values.astype(np.int32)
 
@@ -112,11 +114,11 @@ def cityscapes_images(root: Path, split: str) -> dict[str, Path]:
     return _by_frame(root / "leftImg8bit" / split, "_leftImg8bit.png")
 
 
-def _by_frame(folder: Path, ending: str) -> dict[str, Path]:
+def _by_frame(folder: Path, ending: str, kind: str = "gtFine") -> dict[str, Path]:
     if not folder.is_dir():
         raise UserError(
             f"Cityscapes folder {folder} does not exist: give the folder that holds leftImg8bit/ "
-            "and gtFine/ as --root"
+            f"and {kind}/ as --root"
         )
     return {
         f"{path.parent.name}/{path.name.removesuffix(ending)}": path

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shlex
 import sys
 import time
 from collections.abc import Callable
@@ -24,9 +25,10 @@ from contextnet_ros.network import (
     save_weights,
 )
 from contextnet_ros.training.checkpoint import (
+    BEST_NAME,
     AveragedWeights,
     load_checkpoint,
-    probe,
+    make_room,
     save_batch,
     save_checkpoint,
 )
@@ -51,8 +53,6 @@ from contextnet_ros.training.start import (
     initial_model,
     training_mode,
 )
-
-BEST_NAME = "best.safetensors"
 
 
 class Training:
@@ -115,13 +115,14 @@ class Training:
         self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.average = AveragedWeights(self.model, recipe.ema_decay)
         if self.world.leads:
-            probe(folder, self.model)
+            make_room(folder, self.model)
         self.model = self.world.synchronized(self.model, self.device)
         self.optimizer = make_optimizer(self.model, recipe)
         self.precision = Precision(recipe.precision, self.device)
         self.step = 0
         self.best = -math.inf
         self.seconds = 0.0
+        self.since_log = Means()
         if state is not None:
             self._restore(state)
         self.record = Record(folder, self.step, tensorboard and self.world.leads)
@@ -138,9 +139,6 @@ class Training:
             self.precision,
             self.world,
         )
-        if not self.world.leads:
-            # Else all processes would drop the same features; the leader's state is saved.
-            torch.manual_seed(recipe.seed + self.world.rank * 1_000_003 + self.step)
         self.parallel = self.world.parallel(self.model)
 
     def _restore(self, state: dict[str, Any]) -> None:
@@ -152,6 +150,7 @@ class Training:
         if "cuda_rng" in state and self.device.type == "cuda":
             torch.cuda.set_rng_state(state["cuda_rng"], self.device)
         self.step, self.best, self.seconds = state["step"], state["best"], state["seconds"]
+        self.since_log = Means(*state.get("since_log", ()))
 
     def checkpoint(self) -> None:
         """Write the whole state of the run; the leader does, for all."""
@@ -168,6 +167,7 @@ class Training:
             "step": self.step,
             "best": self.best,
             "seconds": self.seconds,
+            "since_log": (self.since_log.totals, self.since_log.count),
         }
         if self.device.type == "cuda":
             # Dropout's, which is not the CPU's.
@@ -184,6 +184,10 @@ class Training:
 
     def _step(self, images: torch.Tensor, labels: torch.Tensor) -> dict[str, float]:
         """Learn from one batch; returns the parts of its loss, and `loss`, over all processes."""
+        if not self.world.leads:
+            # Else all processes would drop the same features. For each step anew, since checkpoints
+            # hold the state of the leader's random numbers alone.
+            torch.manual_seed(self.recipe.seed + self.world.rank * 1_000_003 + self.step)
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(self.recipe, self.step)
         parts = self.objective(self.parallel, images, labels)
@@ -232,7 +236,6 @@ class Training:
             miniters=None if sys.stderr.isatty() else 1,
             disable=not self.world.leads,
         )
-        since_log = Means()
         training_mode(self.model, recipe.freeze_normalization)
         waiting_since = started = time.perf_counter()
         for batch in progress:
@@ -240,18 +243,18 @@ class Training:
             values = self._step(*self._rendered(batch))
             now = time.perf_counter()
             self.seconds += now - started
-            since_log.add(**values, wait_s=wait, step_s=now - started)
+            self.since_log.add(**values, wait_s=wait, step_s=now - started)
             self.record.step(self.step, values, learning_rate(self.recipe, self.step - 1))
             started = now
             progress.set_postfix(
-                loss=f"{since_log['loss']:.3f}",
+                loss=f"{self.since_log['loss']:.3f}",
                 mIoU=f"{100 * max(self.best, 0):.1f}%",
                 refresh=False,
             )
             if self.step % recipe.validate_every == 0 or self.step == recipe.steps:
                 if self.world.leads:
-                    self._validate(since_log)
-                since_log = Means()
+                    self._validate(self.since_log)
+                self.since_log = Means()
                 self.checkpoint()
                 started = time.perf_counter()
             elif self.step % recipe.checkpoint_every == 0:
@@ -269,7 +272,7 @@ class Training:
         paths = save_batch(self.folder, images, labels, self.step, self.world)
         best = self.folder / BEST_NAME
         # What a pruned network has come to fits no recipe, which begins at the first width.
-        init = f" --set init={best}" if best.is_file() and not self.pruned else ""
+        init = f" --set {shlex.quote(f'init={best}')}" if best.is_file() and not self.pruned else ""
         return UserError(
             f"{what} at step {self.step}: train with a lower learning_rate (now "
             f"{self.recipe.learning_rate}) or a gradient_clip in another folder, -o NEW{init}; "

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 
 class Means:
     """Running means by name."""
 
-    def __init__(self) -> None:
-        self.totals: dict[str, float] = {}
-        self.count = 0
+    def __init__(self, totals: Mapping[str, float] | None = None, count: int = 0) -> None:
+        self.totals = dict(totals or {})
+        self.count = count
 
     def add(self, **values: float) -> None:
         self.count += 1

@@ -17,6 +17,9 @@ from contextnet_ros.training.datasets import LabelledFrames
 _PNG_END = b"IEND\xaeB`\x82"
 """A PNG's last chunk, with its checksum."""
 
+_PALETTE = 3
+"""A PNG's kind of colours."""
+
 _JPEG_END = b"\xff\xd9"
 
 
@@ -59,10 +62,17 @@ class PairedFiles(LabelledFrames):
     def label(self, index: int) -> Pixels:
         path = self.pairs[index][1]
         values = _read(path, cv2.IMREAD_UNCHANGED)
-        if values.ndim != 2 and _has_palette(path):
+        depth, kind = _png_pixels(path)
+        if kind == _PALETTE:
             raise UserError(
                 f"{path} is a PNG with a palette, which is read as its colours: save its values as "
                 "gray, with Pillow `Image.fromarray(numpy.array(Image.open(path))).save(path)`"
+            )
+        if depth < 8:
+            raise UserError(
+                f"{path} is a PNG of {depth} bit(s) a pixel, whose highest value is read as 255: "
+                "save its values in a byte each, with Pillow "
+                "`Image.fromarray(numpy.array(Image.open(path)).astype('uint8')).save(path)`"
             )
         if values.ndim != 2 or values.dtype != np.uint8:
             raise UserError(
@@ -131,10 +141,11 @@ def _check_size(path: Path, size: tuple[int, ...], label: Pixels) -> None:
         )
 
 
-def _has_palette(path: Path) -> bool:
+def _png_pixels(path: Path) -> tuple[int, int]:
+    """Bits of a channel and the kind of colours in a PNG's header; 8 and 0 of other files."""
     with path.open("rb") as file:
         head = file.read(26)
-    return head.startswith(b"\x89PNG") and head[25:] == b"\x03"
+    return (head[24], head[25]) if head.startswith(b"\x89PNG") else (8, 0)
 
 
 def _image_size(path: Path) -> tuple[int, int]:

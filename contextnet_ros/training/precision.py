@@ -39,7 +39,8 @@ class Precision:
         """One step down the gradient of `loss`, whose norm is at most `clip` where that is given.
 
         A float16 step whose gradients overflow is left out, and the next one scaled by less. In
-        the others such gradients raise FloatingPointError, with the weights as they were.
+        the others such gradients raise FloatingPointError, with the weights as they were, and in
+        float16 where even gradients as they are overflow.
         """
         optimizer.zero_grad(set_to_none=True)
         self._scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
@@ -53,6 +54,8 @@ class Precision:
                 raise FloatingPointError(f"the norm of the gradients is {norm}")
         self._scaler.step(optimizer)
         self._scaler.update()
+        if scaled and self._scaler.get_scale() < 1:
+            raise FloatingPointError("the gradients overflow, unscaled too")
 
     def state_dict(self) -> dict[str, float | int]:
         """What a resumed run needs; empty where nothing is scaled."""

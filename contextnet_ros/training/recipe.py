@@ -32,6 +32,7 @@ OPTIMIZERS = ("adamw", "rmsprop")
 BRANCHES = ("context", "detail")
 _OPTIONAL_TEXTS = ("init", "branch")
 _OPTIONAL_NUMBERS = ("class_weights", "ohem_share", "gradient_clip")
+_GROUPS = {"augmentation": Augmentation, "prune": PruneStages}
 _FROM_ZERO = ("seed", "weight_decay", "auxiliary_weight", "power", "warmup_steps")
 
 
@@ -99,7 +100,7 @@ class Recipe:
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Recipe:
         """Checked settings; raises UserError naming a wrong key or value."""
-        refuse_unknown(data, {f.name for f in fields(cls)}, "recipe")
+        refuse_unknown(data, {f.name for f in fields(cls)}, "recipe", _elsewhere())
         data = dict(data)
         augmentation = data.pop("augmentation", {})
         if not isinstance(augmentation, dict):
@@ -234,12 +235,12 @@ class Recipe:
             key, separator, value = setting.partition("=")
             if not separator:
                 raise UserError(f"setting {setting!r} is not of the form key=value")
-            for group, kind in (("augmentation", Augmentation), ("prune", PruneStages)):
+            for group, kind in _GROUPS.items():
                 if key in {f.name for f in fields(kind)} - {f.name for f in fields(self)}:
                     raise UserError(
                         f"{key!r} belongs to {group}: --set '{group}={{{key}: {value}}}'"
                     )
-            refuse_unknown({key: value}, {f.name for f in fields(self)}, "recipe")
+            refuse_unknown({key: value}, {f.name for f in fields(self)}, "recipe", _elsewhere())
             try:
                 changes[key] = yaml.safe_load(value)
             except yaml.YAMLError as error:
@@ -262,6 +263,14 @@ class Recipe:
         if self.prune is not None:
             data["prune"]["widths"] = list(self.prune.widths)
         return data
+
+
+def _elsewhere() -> dict[str, str]:
+    """What stands for keys that belong to a group of keys, or are called so in other trainers."""
+    nested = {
+        f.name: f"{f.name!r} of {name}" for name, kind in _GROUPS.items() for f in fields(kind)
+    }
+    return {**nested, "lr": "'learning_rate'", "epochs": "'steps' (batches, not passes)"}
 
 
 def _prune_stages(value: Any) -> PruneStages | None:

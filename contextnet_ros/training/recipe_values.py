@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -47,12 +47,20 @@ def read_yaml(what: str, path: Path) -> dict[str, Any]:
     return data
 
 
-def refuse_unknown(data: dict[str, Any], known: set[str], where: str) -> None:
-    """Raise UserError for a key that is not known, with the nearest one that is."""
+def refuse_unknown(
+    data: dict[str, Any], known: set[str], where: str, others: Mapping[str, str] | None = None
+) -> None:
+    """Raise UserError for a key that is not known, with the nearest one that is.
+
+    `others`: keys that stand, or are called so, elsewhere, with what to give in their place.
+    """
+    others = {key: told for key, told in (others or {}).items() if key not in known}
     for key in data:
         if key not in known:
-            near = difflib.get_close_matches(str(key), known, 1)
-            hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(sorted(known))}"
+            near = difflib.get_close_matches(str(key), [*known, *others], 1)
+            hint = f"known: {', '.join(sorted(known))}"
+            if near:
+                hint = f"did you mean {others.get(near[0], repr(near[0]))}?"
             raise UserError(f"{where} key {key!r} is unknown; {hint}")
 
 

@@ -10,9 +10,9 @@ from pathlib import Path
 from contextnet_ros.files import UserError, atomic_write
 from contextnet_ros.inference.backend import choose_device
 from contextnet_ros.network import ContextNet, WeightHeader, load_weights, save_weights
-from contextnet_ros.training.checkpoint import load_checkpoint
+from contextnet_ros.training.checkpoint import BEST_NAME, load_checkpoint
 from contextnet_ros.training.distributed import World
-from contextnet_ros.training.loop import BEST_NAME, Training
+from contextnet_ros.training.loop import Training
 from contextnet_ros.training.pruning import prune
 from contextnet_ros.training.recipe import Recipe
 from contextnet_ros.training.record import LOG_NAME

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 from torch import nn
+from tqdm import tqdm
 
 from contextnet_ros.files import UserError
 from contextnet_ros.labels import IGNORE_ID, ClassTable
@@ -94,7 +95,8 @@ def class_weights(recipe: Recipe, sources: Sequence[LabelledFrames]) -> torch.Te
     classes = sources[0].table.num_classes
     counts = np.zeros(classes)
     for entry, source in zip(recipe.train, sources, strict=True):
-        labels = (source.label(index) for index in range(len(source)))
+        frames = tqdm(range(len(source)), desc=f"counting {source.description}", delay=2)
+        labels = (source.label(index) for index in frames)
         seen = sum(np.bincount(label.ravel(), minlength=256) for label in labels)
         counts += np.asarray(seen)[:classes] / np.sum(seen) * entry["share"]
     weights = 1 / np.log(recipe.class_weights + counts / counts.sum())

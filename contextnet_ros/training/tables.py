@@ -53,6 +53,9 @@ def _parse(data: dict[str, Any]) -> LabelFormat:
         raise ValueError("give `classes` as a list of {name: ..., color: [R, G, B]}")
     for entry in entries:
         refuse_unknown(entry, {"name", "color", "value"}, "class")
+        if not isinstance(entry["name"], str):
+            # YAML 1.1 takes no, off and 1 for something else.
+            raise ValueError(f"class name {entry['name']!r} is no text: put it in quotes")
         color = entry["color"]
         if not isinstance(color, list) or [type(part) for part in color] != [int] * 3:
             raise ValueError(f"color of {entry['name']!r} is {color!r}: give [R, G, B]")
@@ -63,12 +66,14 @@ def _parse(data: dict[str, Any]) -> LabelFormat:
             "palette": [entry["color"] for entry in entries],
         }
     )
+    if len(set(table.palette)) != len(entries):
+        raise ValueError("two classes have one colour: give each its own")
     ids: dict[int, int] = {}
     claims = [(entry.get("value", place), place) for place, entry in enumerate(entries)]
     claims.append((data.get("ignore", [IGNORE_ID]), IGNORE_ID))
     for values, class_id in claims:
         for value in values if isinstance(values, list) else [values]:
-            if not isinstance(value, int) or not 0 <= value <= 255:
+            if type(value) is not int or not 0 <= value <= 255:
                 raise ValueError(f"label value {value!r} is no byte")
             if value in ids:
                 raise ValueError(f"label value {value} is claimed twice")

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 import torch
-import torch.nn.functional as F
 
 from contextnet_ros.files import UserError
 from contextnet_ros.inference.preprocess import Preprocessor
+from contextnet_ros.inference.upsample import Axis, interpolate
 from contextnet_ros.labels import Pixels
 from contextnet_ros.network import ContextNet, NetworkSize, WeightHeader, fold_batch_norm
 
@@ -72,8 +72,13 @@ class AveragedViews:
     def _softmax(self, view: Pixels, size: tuple[int, ...]) -> torch.Tensor:
         height, width = view.shape[:2]
         padded = Preprocessor(height, width, NetworkSize(), self.header)(view)
-        logits = self.network(padded.to(self.device))[..., :height, :width]
-        return F.interpolate(logits, size=size, mode="bilinear", align_corners=False).softmax(1)
+        logits = self.network.coarse_logits(padded.to(self.device))[0]
+        # In one step from the network's stride to the frame, as a Segmenter does.
+        rows, columns = (
+            Axis.between(pixels, seen, cells)
+            for pixels, seen, cells in zip(size, (height, width), logits.shape[1:], strict=True)
+        )
+        return interpolate(logits, rows, columns).softmax(0)[None]
 
 
 class AveragedNetworks:

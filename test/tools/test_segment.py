@@ -4,13 +4,16 @@ import json
 import re
 import struct
 import zlib
+from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 
+from contextnet_ros.files import UserError
 from contextnet_ros.inference import Segmenter
 from contextnet_ros.labels import CAMVID
+from contextnet_ros.tools.media import write_image
 from contextnet_ros.tools.segment import main
 
 
@@ -219,3 +222,11 @@ def test_a_video_that_is_cut_off_is_told(run, tmp_path, capsys):
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     assert run("drive.avi", "-o", "out") == 0
     assert re.search(r"drive\.avi has \d frames that can be read, .* 10", capsys.readouterr().err)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full, a full disk")
+def test_a_picture_on_a_full_disk_is_one_line(tmp_path):
+    path = tmp_path / "label.png"
+    path.symlink_to("/dev/full")
+    with pytest.raises(UserError, match=r"cannot write .*label\.png: No space left"):
+        write_image(path, np.zeros((4, 4), np.uint8))

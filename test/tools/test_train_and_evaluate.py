@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -41,14 +42,18 @@ def recipe(tmp_path: Path) -> Path:
 def test_training_then_scoring(
     tmp_path: Path, recipe: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    out = tmp_path / "run"
+    out = tmp_path / "a b" / "run"
     command = ["--recipe", str(recipe), "-o", str(out), "--device", "cpu", "--workers", "0"]
     assert train.main([*command, "--json", str(tmp_path / "train.json")]) == 0
     trained = json.loads((tmp_path / "train.json").read_text())
     assert trained["steps"] == 4
     assert trained["scores"] == read_header(out / "best.safetensors").scores
     best = out / "best.safetensors"
-    assert f"best weights: {best}" in capsys.readouterr().out
+    output = capsys.readouterr().out
+    assert f"best weights: {best}" in output
+    # Both commands can be pasted into a shell.
+    assert shlex.split(output)[-1] == f"model:={best}"
+    assert f"model:={best}" in shlex.split(output)[:-1]
     assert read_header(best).recipe["name"] == "small"
 
     result = tmp_path / "scores.json"

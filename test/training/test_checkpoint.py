@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import tempfile
 from pathlib import Path
@@ -13,7 +14,9 @@ import yaml
 from contextnet_ros.files import UserError
 from contextnet_ros.training.checkpoint import (
     CHECKPOINT_NAME,
+    AveragedWeights,
     load_checkpoint,
+    make_room,
     save_checkpoint,
 )
 from contextnet_ros.training.recipe import Recipe
@@ -46,6 +49,39 @@ def test_a_full_disk_is_one_line_and_the_old_checkpoint_stays(
     found = load_checkpoint(tmp_path, RECIPE)
     assert found is not None
     assert found["step"] == 7
+
+
+def test_what_a_killed_run_left_goes_and_the_room_that_a_run_takes_is_tried(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = torch.nn.Linear(512, 512)
+    average = AveragedWeights(module, 0.9)
+    optimizer = torch.optim.AdamW(module.parameters())
+    module(torch.ones(1, 512)).sum().backward()
+    optimizer.step()
+    states = {"model": module.state_dict(), "average": average.module.state_dict()}
+    save_checkpoint(tmp_path, {**states, "optimizer": optimizer.state_dict()})
+    checkpoint = tmp_path / CHECKPOINT_NAME
+    taken = checkpoint.stat().st_size
+    for name in (".checkpoint-k3x_.pt", ".best-77ab.safetensors"):
+        (tmp_path / name).touch()
+    (tmp_path / ".bashrc").touch()
+    written = []
+
+    class Counting(io.BytesIO):
+        def close(self) -> None:
+            written.append(len(self.getvalue()))
+            super().close()
+
+    monkeypatch.setattr(Path, "open", lambda *_: Counting())
+    make_room(tmp_path, module)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".bashrc", CHECKPOINT_NAME]
+    weights = sum(tensor.nbytes for tensor in module.state_dict().values())
+    # What stands there already counts: one checkpoint more, and twice the best weights.
+    assert taken + 2 * weights <= written[0] <= 1.5 * (taken + 2 * weights)
+    checkpoint.unlink()
+    make_room(tmp_path, module)
+    assert written[1] == written[0] + taken
 
 
 def test_a_file_of_something_else_or_another_version_is_refused(tmp_path: Path) -> None:

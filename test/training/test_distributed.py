@@ -113,6 +113,33 @@ def test_an_output_folder_that_is_not_shared_is_refused_where_it_would_be_resume
         assert "Traceback" not in output
 
 
+def test_other_processes_draw_numbers_of_their_own_by_step_wherever_a_run_goes_on(
+    tmp_path: Path,
+) -> None:
+    recipe = Recipe.load(str(write_recipe(tmp_path, dropout=0.3, checkpoint_every=1)))
+
+    class Other(World):
+        leads = False
+
+    def draw(folder: Path, world: World, stop_after: int = 3) -> list[float]:
+        training = Training(recipe, folder, None, "cpu", workers=0, world=world)
+        objective, drawn = training.objective, []
+
+        def watched(*arguments: object) -> dict[str, torch.Tensor]:
+            drawn.append(float(torch.rand(1)))
+            return objective(*arguments)
+
+        training.objective = watched
+        training.run(stop=lambda: training.step >= stop_after)
+        return drawn
+
+    first, second = draw(tmp_path / "first", World()), draw(tmp_path / "second", Other())
+    assert len({*first, *second}) == 6
+    assert draw(tmp_path / "parts", World(), stop_after=2) == first[:2]
+    # The folder's checkpoint is the leader's.
+    assert draw(tmp_path / "parts", Other()) == second[2:]
+
+
 @pytest.mark.gpu
 @pytest.mark.skipif(
     torch.cuda.device_count() < 2,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import struct
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -126,6 +128,28 @@ def test_a_mask_with_colours_is_refused(cityscapes: Path) -> None:
         Cityscapes(cityscapes, "val").check()
 
 
+@pytest.mark.parametrize("bits", [1, 4])
+def test_a_mask_of_less_than_a_byte_a_pixel_is_refused(cityscapes: Path, bits: int) -> None:
+    path = next((cityscapes / "gtFine/val/zurich").glob("*labelIds.png"))
+    path.write_bytes(png_of_bits(64, 96, bits))
+    assert cv2.imread(str(path), cv2.IMREAD_UNCHANGED).max() == 255, "its ones are read as 255"
+    with pytest.raises(UserError, match=rf"{path.name} is a PNG of {bits} bit\(s\) a pixel.* byte"):
+        Cityscapes(cityscapes, "val").check()
+
+
+def png_of_bits(height: int, width: int, bits: int) -> bytes:
+    """A gray PNG with all bits set, which OpenCV writes of one bit alone."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        body = kind + data
+        return struct.pack(">I", len(data)) + body + struct.pack(">I", zlib.crc32(body))
+
+    header = struct.pack(">IIBBBBB", width, height, bits, 0, 0, 0, 0)
+    row = b"\0" + b"\xff" * (width * bits // 8)
+    data = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(row * height))
+    return b"\x89PNG\r\n\x1a\n" + data + chunk(b"IEND", b"")
+
+
 def test_large_data_stays_on_disk_and_is_checked_there(
     cityscapes: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -166,6 +190,9 @@ def test_folders_with_an_unknown_value_or_a_lone_file_are_refused(farm: Path) ->
         ("name: cow", "name: field", "names a class twice"),
         ("value: 7", "value: 4", "value 4 is claimed twice"),
         ("value: 7", "value: 300", "300 is no byte"),
+        ("value: 7", "value: true", "True is no byte"),
+        ("name: cow", "name: no", "class name False is no text: put it in quotes"),
+        ("[120, 60, 20]", "[70, 130, 180]", "two classes have one colour"),
         ("[70, 130, 180]", "[70, 130, 280]", "no colour"),
         ("classes:", "clases:", "'clases' is unknown; did you mean 'classes'"),
         ("name: farm", "", "lacks 'name'"),

@@ -53,7 +53,9 @@ def test_an_interrupted_run_ends_bit_for_bit_where_an_uninterrupted_one_does(
         for run in ("whole", "parts")
     ]
     assert [entry["step"] for entry in logs[1]] == [3, 6]
-    assert [entry["scores"] for entry in logs[0]] == [entry["scores"] for entry in logs[1]]
+    # Losses are means since the last entry, with those from before an interruption.
+    for key in ("scores", "loss", "losses"):
+        assert [entry[key] for entry in logs[0]] == [entry[key] for entry in logs[1]], key
 
 
 def test_the_best_weights_run_in_a_segmenter_with_the_scores_of_their_header(

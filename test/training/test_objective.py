@@ -78,6 +78,7 @@ def test_every_option_of_the_recipe_reaches_the_loss(tmp_path: Path, camvid: Pat
 def test_classes_weigh_by_how_often_the_shares_of_the_data_show_them() -> None:
     class Labels:
         table = CAMVID
+        description = "labels"
 
         def __init__(self, *ids: int) -> None:
             self.ids = np.array([ids], np.uint8)

@@ -71,6 +71,18 @@ def test_a_float16_step_that_overflows_is_left_out_and_the_next_is_scaled_by_les
     torch.testing.assert_close(layer.weight.detach(), before - 2)
 
 
+def test_float16_ends_where_gradients_overflow_unscaled_too() -> None:
+    layer = torch.nn.Linear(1, 1, bias=False)
+    optimizer = torch.optim.SGD(layer.parameters(), lr=1.0)
+    precision = Precision("float16", CPU)
+    before = layer.weight.detach().clone()
+    for _ in range(16):
+        precision.step((layer.weight * 0).sum().sqrt(), layer, optimizer, None)
+    with pytest.raises(FloatingPointError, match="the gradients overflow, unscaled too"):
+        precision.step((layer.weight * 0).sum().sqrt(), layer, optimizer, None)
+    assert torch.equal(layer.weight.detach(), before)
+
+
 @pytest.mark.parametrize("name", ["float32", "bfloat16"])
 @pytest.mark.parametrize("clip", [None, 0.5])
 def test_gradients_that_are_not_finite_leave_the_weights_as_they_were(

@@ -94,7 +94,7 @@ def test_an_output_that_can_not_be_written_is_told_before_data_is_read(
     def on_a_full_disk(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(Path, "write_bytes", on_a_full_disk)
+    monkeypatch.setattr(Path, "open", on_a_full_disk)
     with pytest.raises(UserError, match=r"cannot write .*: No space left"):
         Training(RECIPE, tmp_path / "run", None, "cpu", workers=0)
     assert list((tmp_path / "run").iterdir()) == []

@@ -65,8 +65,8 @@ def test_scales_multiply_the_network_size(network: ContextNet, image: np.ndarray
     double = AveragedViews(network, HEADER, NetworkSize(), scales=(2.0,))(image)
     header = replace(HEADER, network_size=NetworkSize.parse("scale 2"))
     label = Segmenter(network, header, "cpu", "float32", num_threads=1)(image).label
-    # The Segmenter interpolates once from 1/8, the average by way of the network's size.
-    assert (double == label).mean() > 0.95
+    assert len(np.unique(label)) > 2
+    assert (double == label).mean() > 0.999
     assert double.shape == image.shape[:2]
 
 

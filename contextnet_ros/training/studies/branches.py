@@ -14,9 +14,9 @@ from contextnet_ros.inference.backend import choose_device
 from contextnet_ros.labels import Pixels
 from contextnet_ros.network import ContextNet, WeightHeader, load_weights
 from contextnet_ros.training.branches import zero_branch
+from contextnet_ros.training.checkpoint import BEST_NAME
 from contextnet_ros.training.datasets import LabelledFrames
 from contextnet_ros.training.evaluation import Evaluation, evaluate
-from contextnet_ros.training.loop import BEST_NAME
 from contextnet_ros.training.recipe import Recipe
 from contextnet_ros.training.sources import open_data
 from contextnet_ros.training.studies.study import (
@@ -89,7 +89,7 @@ def look(weights: Path, frames: LabelledFrames, picture: Path, device: str) -> R
         labels = [truth, *(segmenter(image).label for segmenter in parts.values())]
         columns.append([image, *(frames.table.colorize(label) for label in labels)])
     with atomic_write(picture) as temporary:
-        cv2.imwrite(str(temporary), _titled(columns))
+        temporary.write_bytes(cv2.imencode(".png", _titled(columns))[1].tobytes())
     return {name: evaluate(segmenter, frames) for name, segmenter in parts.items()}
 
 

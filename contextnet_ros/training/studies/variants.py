@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextnet_ros.files import UserError
 from contextnet_ros.labels import CITYSCAPES
 from contextnet_ros.network import VARIANTS
-from contextnet_ros.training.loop import BEST_NAME
+from contextnet_ros.training.checkpoint import BEST_NAME
 from contextnet_ros.training.recipe import Recipe
 from contextnet_ros.training.studies.study import (
     NOT_MEASURED,
