@@ -36,9 +36,13 @@ def image() -> np.ndarray:
     return GeneratedScenes(3, 1, (75, 101))[0][0]
 
 
-def test_one_view_is_what_a_segmenter_gives(network: ContextNet, image: np.ndarray) -> None:
-    view = AveragedViews(network, HEADER, NetworkSize())(image)
-    label = Segmenter(network, HEADER, "cpu", "float32", num_threads=1)(image).label
+@pytest.mark.parametrize("size", ["frame", "scale 0.5", "scale 1.5"])
+def test_one_view_is_what_a_segmenter_gives(
+    network: ContextNet, image: np.ndarray, size: str
+) -> None:
+    header = replace(HEADER, network_size=NetworkSize.parse(size))
+    view = AveragedViews(network, header, header.network_size)(image)
+    label = Segmenter(network, header, "cpu", "float32", num_threads=1)(image).label
     assert len(np.unique(label)) > 2
     assert (view == label).mean() > 0.999
 
