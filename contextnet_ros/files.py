@@ -40,8 +40,9 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
     folders are made. A link stays one, and what is no file, as /dev/stdout, is written as it is.
     Raises UserError where the file can't be written.
     """
-    target = Path(os.path.realpath(path))
-    special = _is_special(target)
+    # Before links are followed: /dev/stdout leads to a name that is none where it is a pipe.
+    special = _is_special(Path(path))
+    target = Path(path) if special else Path(os.path.realpath(path))
     temporary = target if special else _temporary_beside(target, path)
     try:
         yield temporary
@@ -52,6 +53,8 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
         os.umask(mask)
         temporary.chmod(0o666 & ~mask)
         os.replace(temporary, target)
+    except BrokenPipeError:
+        raise  # a reader that has seen enough
     except OSError as error:
         raise UserError(f"cannot write {path}: {error.strerror or error}") from error
     finally:

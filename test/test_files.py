@@ -61,6 +61,9 @@ def test_a_link_stays_one_and_what_is_no_file_is_written_as_it_is(tmp_path: Path
         temporary.write_text("through")
     assert os.read(reader, 20) == b"through"
     os.close(reader)
+    # As where its reader has gone: a command ends with success then.
+    with pytest.raises(BrokenPipeError), atomic_write(pipe):
+        raise BrokenPipeError
     assert pipe.is_fifo()
 
 

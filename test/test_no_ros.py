@@ -41,7 +41,7 @@ def run(code: str) -> str:
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         timeout=240,
     )
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
 

@@ -2,7 +2,7 @@
 
 cuDNN leaves bias, ReLU6 and the identity of a bottleneck to kernels of their own, and what a
 depth-wise convolution gives to memory. Importing this needs Triton; see `kernels.py` for how it is
-tested without a GPU.
+tested without a GPU, and why without annotations of __future__.
 """
 
 # mypy: allow-untyped-defs, allow-incomplete-defs, allow-untyped-decorators

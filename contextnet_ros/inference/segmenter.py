@@ -63,6 +63,13 @@ class Segmenter:
         backend: str = "auto",
         name: str = "network",
     ) -> None:
+        said = header.variant, header.width, header.ppm, header.table.num_classes
+        if said != (network.variant, network.width, network.ppm, network.num_classes):
+            raise ValueError(
+                f"the header is of {header.network} with {header.table.num_classes} classes, the "
+                f"network is {network.variant} x {network.width:g}, ppm {network.ppm}, with "
+                f"{network.num_classes}: give the header of its own weights"
+            )
         self.name = name
         self.header = header
         self.network_size = _network_size(network_size, header)
@@ -227,10 +234,15 @@ class Segmenter:
     ) -> dict[str, list[float]]:
         """Return milliseconds of each stage on a GPU, each alone, as DeviceSegmenter.time_stages.
 
-        Raises UserError on a CPU, where SegmentedFrame.timings has the stages.
+        Raises UserError on a CPU, where SegmentedFrame.timings has the stages, and ValueError for
+        what is no list of frames of one size.
         """
         if self._gpu is None:
             raise UserError(f"stages are timed alone on a GPU only, not on {self.device}")
+        for frame in frames:
+            check_frame(frame)
+        if len({frame.shape for frame in frames}) != 1:
+            raise ValueError(f"{len(frames)} frames to time, not of one size: give some of one")
         wanted = self.outputs if outputs is None else _outputs(outputs)
         return self._gpu.time_stages(frames, wanted)
 

@@ -112,9 +112,20 @@ def _bench(options: argparse.Namespace) -> int:
     rows: list[Row] = []
     unavailable: list[dict[str, Any]] = []
     models = options.model or ([] if options.variants else ["default"])
+    if options.paper and options.network_size != "frame":
+        raise UserError(
+            f"--paper is of networks that see the whole frame, --network-size is "
+            f"{options.network_size}: leave one of them out"
+        )
     with tempfile.TemporaryDirectory(prefix="contextnet-bench-") as folder:
         weights = [model_path(name) for name in models]
         weights += random_weights(options.variants or (), Path(folder))
+        stems = [path.stem for path in weights]
+        if len(set(stems)) != len(stems):
+            raise UserError(
+                f"weight files of one name can't be told apart ({', '.join(stems)}): copy them to "
+                "names of their own"
+            )
         for height, width in sizes:
             frames = Path(folder) / f"{height}x{width}.npy"
             np.save(frames, load_frames(options.input, options.frames, height, width))
@@ -152,7 +163,8 @@ def _bench(options: argparse.Namespace) -> int:
     )
     print(table(rows))
     for missing in unavailable:
-        print(f"not measured: {missing['backend']} at {missing['size']}: {missing['reason']}")
+        what = f"{missing['backend']} of {missing['model']} at {missing['size']}"
+        print(f"not measured: {what}, precision {missing['precision']}: {missing['reason']}")
     if options.paper:
         print(f"\n{paper_table([result])}")
     write_json(options.json, result)
@@ -221,10 +233,10 @@ def measure_in_turn(
             except Unavailable as error:
                 _miss(setting, error, unavailable)
                 continue
-            network, _ = load_weights(setting.weights)
+            network, header_of = load_weights(setting.weights)
             seen = NetworkSize.parse(setting.network_size).resolve(setting.height, setting.width)
             of_network = {
-                "network": network.variant,
+                "network": header_of.network,
                 "multiply_adds": multiply_adds(network, *seen),
                 "moved_bytes": moved_bytes(network, *seen),
             }
@@ -240,7 +252,8 @@ def _miss(setting: Setting, error: Unavailable, unavailable: list[dict[str, Any]
     if setting.backend == "ours":
         raise UserError(f"ours at {size} can't be measured: {error}") from error
     reason = {"backend": setting.backend, "size": size, "reason": str(error)}
-    unavailable.append({**reason, "precision": setting.precision})
+    asked = {"model": setting.weights.stem, "precision": setting.precision}
+    unavailable.append({**reason, **asked})
 
 
 def _modes(setting: Setting, modes: Sequence[str]) -> list[str]:
@@ -249,8 +262,9 @@ def _modes(setting: Setting, modes: Sequence[str]) -> list[str]:
 
 
 def _compare_labels(workers: Sequence[Worker]) -> None:
-    """Note in what they said of themselves the share of pixels labelled as plain PyTorch does."""
-    labels = [worker.info.pop("label") for worker in workers]
+    """Note in what they said of themselves the share of pixels, of all frames, that are labelled as
+    plain PyTorch does."""
+    labels = [np.stack(worker.info.pop("labels")) for worker in workers]
     backends = [worker.setting.backend for worker in workers]
     plain = labels[backends.index("torch")] if "torch" in backends else None
     for worker, label in zip(workers, labels, strict=True):

@@ -92,10 +92,10 @@ def _serve(connection: Connection, setting: Setting, path: Path) -> None:
         frames = pipeline.prepare(np.load(path))
         for frame in frames[:_WARM_UP_FRAMES]:
             pipeline(frame)
-        label = pipeline(frames[0])
+        labels = [pipeline(frame) for frame in frames]
         if isinstance(pipeline, GpuPipeline):
             pipeline.warmed_up()
-        info = {"runs": pipeline.runs, "precision": pipeline.precision, "label": label}
+        info = {"runs": pipeline.runs, "precision": pipeline.precision, "labels": labels}
         connection.send(info)
         following = itertools.cycle(frames)
         # One model more, only where it is asked for.
@@ -113,8 +113,8 @@ def _serve(connection: Connection, setting: Setting, path: Path) -> None:
                 taken = list(itertools.islice(following, count))
                 connection.send(measure_alone(pipeline, mode, taken))
             else:
-                # Those ahead fill the pipeline.
-                count += SLOTS if mode == "pipelined" else 0
+                # Those ahead fill the pipeline, those behind keep it full.
+                count += 2 * SLOTS if mode == "pipelined" else 0
                 connection.send(measure(pipeline, mode, itertools.islice(following, count)))
     except (EOFError, KeyboardInterrupt):
         pass
@@ -132,7 +132,8 @@ def measure(pipeline: Pipeline, mode: str, frames: Any) -> dict[str, Any]:
     """Return the milliseconds of every frame, and of every stage where the mode has stages.
 
     sequential: a frame is handed over when the label of the one before is there. pipelined: the
-    time between a label and the next, but for the frames ahead, which fill the pipeline. kernel:
+    time between a label and the next, but for the frames that fill the pipeline, and the last ones,
+    behind which nothing is handed over. kernel:
     the network's stage alone. stages: each stage. On a GPU the last two are measure_alone's.
     """
     frame_ms: list[float] = []
@@ -143,7 +144,7 @@ def measure(pipeline: Pipeline, mode: str, frames: Any) -> dict[str, Any]:
             now = time.perf_counter()
             frame_ms.append((now - start) * 1e3)
             start = now
-        return {"frame_ms": frame_ms[SLOTS:], "stage_ms": stage_ms}
+        return {"frame_ms": frame_ms[SLOTS:-SLOTS], "stage_ms": stage_ms}
     for frame in frames:
         start = time.perf_counter()
         pipeline(frame)

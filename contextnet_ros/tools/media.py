@@ -103,7 +103,10 @@ def read_image(path: Path, flags: int = cv2.IMREAD_COLOR) -> npt.NDArray[Any]:
 def write_image(path: Path, image: npt.NDArray[np.uint8]) -> None:
     """Write an image in the format of its suffix, whole or not at all; raises UserError."""
     # Not imwrite, which takes a full disk for success where the last bytes are few.
-    _, data = cv2.imencode(path.suffix, image)
+    done, data = cv2.imencode(path.suffix, image)
+    if not done:
+        height, width = image.shape[:2]
+        raise UserError(f"cannot write {path}: a {path.suffix} has no room for {width} x {height}")
     with atomic_write(path) as temporary:
         temporary.write_bytes(data.tobytes())
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import shlex
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from contextnet_ros.inference import model_path
 from contextnet_ros.network import count_parameters, load_weights, save_weights
 from contextnet_ros.provenance import provenance
 from contextnet_ros.training.pruning import prune
+from contextnet_ros.training.recipe_values import as_setting
 
 EXAMPLES = """examples:
   contextnet-prune --model runs/wide/best.safetensors --width 1.5 -o runs/wide/1.5.safetensors
@@ -65,8 +65,8 @@ def _prune(options: argparse.Namespace) -> int:
     print(
         f"{options.output}: {header.network}, {count_parameters(pruned):,} of "
         f"{count_parameters(network):,} parameters; train on with "
-        f"--set variant={header.variant} --set width={options.width:g}{ppm} "
-        f"--set {shlex.quote(f'init={options.output}')}"
+        f"--set variant={header.variant} --set width={options.width!r}{ppm} "
+        f"--set {as_setting('init', str(options.output))}"
     )
     return 0
 

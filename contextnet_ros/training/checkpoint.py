@@ -19,6 +19,7 @@ from contextnet_ros.training.recipe import Recipe
 BEST_NAME = "best.safetensors"
 CHECKPOINT_NAME = "checkpoint.pt"
 BAD_BATCH_NAME = "bad_batch"
+_PROBE_NAME = "probe"
 _PROBE_BYTES = 1 << 20
 
 Module = TypeVar("Module", bound=nn.Module)
@@ -64,16 +65,17 @@ def make_room(folder: Path, module: nn.Module) -> None:
 
     Writes that much for a moment, less what already stands there; raises UserError.
     """
-    for pattern in (f".{Path(CHECKPOINT_NAME).stem}-*", f".{Path(BEST_NAME).stem}-*"):
-        for left in folder.glob(pattern):
-            left.unlink(missing_ok=True)
+    for name in (CHECKPOINT_NAME, BEST_NAME, BAD_BATCH_NAME, _PROBE_NAME):
+        for left in folder.glob(f".{Path(name).stem}*-*"):
+            if left.is_file():
+                left.unlink()
     weights = sum(tensor.nbytes for tensor in module.state_dict().values())
     # A checkpoint has the weights, their average and two moments of adamw, and some more. It and
     # the best weights count twice, since the old file goes when the new one stands.
     size = round(2 * (4 * 1.2 + 1) * weights)
     there = [folder / name for name in (CHECKPOINT_NAME, BEST_NAME)]
     size -= sum(path.stat().st_size for path in there if path.is_file())
-    path = folder / "probe"
+    path = folder / _PROBE_NAME
     with atomic_write(path) as temporary, temporary.open("wb") as file:
         for start in range(0, size, _PROBE_BYTES):
             file.write(bytes(min(_PROBE_BYTES, size - start)))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import shlex
 import sys
 import time
 from collections.abc import Callable
@@ -43,6 +42,7 @@ from contextnet_ros.training.objective import PARTS, Objective
 from contextnet_ros.training.optimizers import learning_rate, make_optimizer
 from contextnet_ros.training.precision import Precision
 from contextnet_ros.training.recipe import Recipe
+from contextnet_ros.training.recipe_values import as_setting
 from contextnet_ros.training.record import Record
 from contextnet_ros.training.sampling import AugmentedSamples, batches
 from contextnet_ros.training.sources import Roots, Shelf, open_data
@@ -271,8 +271,10 @@ class Training:
         """Save the batch that did it; returns the error that says so."""
         paths = save_batch(self.folder, images, labels, self.step, self.world)
         best = self.folder / BEST_NAME
-        # What a pruned network has come to fits no recipe, which begins at the first width.
-        init = f" --set {shlex.quote(f'init={best}')}" if best.is_file() and not self.pruned else ""
+        # What a pruned network has come to would be widened again to the recipe's first width.
+        init = (
+            f" --set {as_setting('init', str(best))}" if best.is_file() and not self.pruned else ""
+        )
         return UserError(
             f"{what} at step {self.step}: train with a lower learning_rate (now "
             f"{self.recipe.learning_rate}) or a gradient_clip in another folder, -o NEW{init}; "

@@ -22,10 +22,10 @@ Maps = torch.Tensor
 
 @dataclass
 class MapGroup:
-    """Feature maps that can only stay or go together.
+    """Feature maps that can only stay, go or be copied together.
 
-    `filters`: convolutions that make them, whose l1 sums rank them. `followers`: depth-wise ones
-    on them, which keep the same maps without a vote.
+    `filters`: convolutions that make them, whose l1 sums rank them where some go. `followers`:
+    depth-wise ones, which work on the same maps without a vote.
     """
 
     filters: list[ConvUnit]

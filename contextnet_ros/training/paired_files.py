@@ -61,18 +61,20 @@ class PairedFiles(LabelledFrames):
 
     def label(self, index: int) -> Pixels:
         path = self.pairs[index][1]
-        values = _read(path, cv2.IMREAD_UNCHANGED)
-        depth, kind = _png_pixels(path)
+        data = _bytes(path)
+        bits, kind = _pixel_format(data)
+        values = _decoded(path, data, cv2.IMREAD_UNCHANGED)
         if kind == _PALETTE:
             raise UserError(
                 f"{path} is a PNG with a palette, which is read as its colours: save its values as "
                 "gray, with Pillow `Image.fromarray(numpy.array(Image.open(path))).save(path)`"
             )
-        if depth < 8:
+        if bits < 8:
+            step = 255 // (2**bits - 1)
             raise UserError(
-                f"{path} is a PNG of {depth} bit(s) a pixel, whose highest value is read as 255: "
-                "save its values in a byte each, with Pillow "
-                "`Image.fromarray(numpy.array(Image.open(path)).astype('uint8')).save(path)`"
+                f"{path} has {bits} bit(s) a pixel, whose highest value is read as 255: save its "
+                "values in a byte each, with Pillow `Image.fromarray(numpy.array(Image.open(path)"
+                f".convert('L')) // {step}).save(path)`"
             )
         if values.ndim != 2 or values.dtype != np.uint8:
             raise UserError(
@@ -114,10 +116,17 @@ def pair_up(
 
 
 def _read(path: Path, flags: int) -> Pixels:
+    return _decoded(path, _bytes(path), flags)
+
+
+def _bytes(path: Path) -> bytes:
     try:
-        data = path.read_bytes()
+        return path.read_bytes()
     except OSError as error:
         raise UserError(f"{path} can't be read: {error.strerror}") from error
+
+
+def _decoded(path: Path, data: bytes, flags: int) -> Pixels:
     # OpenCV fills up what is missing of a JPEG with gray. An end ahead is a thumbnail's.
     if data.startswith(b"\xff\xd8") and data.rfind(_JPEG_END) < len(data.rstrip(b"\0")) // 2:
         raise UserError(
@@ -141,11 +150,14 @@ def _check_size(path: Path, size: tuple[int, ...], label: Pixels) -> None:
         )
 
 
-def _png_pixels(path: Path) -> tuple[int, int]:
-    """Bits of a channel and the kind of colours in a PNG's header; 8 and 0 of other files."""
-    with path.open("rb") as file:
-        head = file.read(26)
-    return (head[24], head[25]) if head.startswith(b"\x89PNG") else (8, 0)
+def _pixel_format(data: bytes) -> tuple[int, int]:
+    """Bits, of a channel in a PNG and of a pixel in a BMP, and a PNG's kind of colours; 8 and 0 of
+    other files."""
+    if data.startswith(b"\x89PNG") and len(data) > 25:
+        return data[24], data[25]
+    if data.startswith(b"BM") and len(data) > 29:
+        return int.from_bytes(data[28:30], "little"), 0
+    return 8, 0
 
 
 def _image_size(path: Path) -> tuple[int, int]:

@@ -52,10 +52,13 @@ class Precision:
             # A finite loss can have them, and one step with them is the end of all weights.
             if not scaled and not math.isfinite(norm):
                 raise FloatingPointError(f"the norm of the gradients is {norm}")
+        before = self._scaler.get_scale()
         self._scaler.step(optimizer)
         self._scaler.update()
-        if scaled and self._scaler.get_scale() < 1:
-            raise FloatingPointError("the gradients overflow, unscaled too")
+        if scaled and self._scaler.get_scale() < min(before, 1):
+            raise FloatingPointError(
+                "the gradients overflow in float16, unscaled too (bfloat16 and float32 hold more)"
+            )
 
     def state_dict(self) -> dict[str, float | int]:
         """What a resumed run needs; empty where nothing is scaled."""

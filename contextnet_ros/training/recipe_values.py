@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import difflib
+import json
 import math
+import shlex
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
@@ -62,6 +64,15 @@ def refuse_unknown(
             if near:
                 hint = f"did you mean {others.get(near[0], repr(near[0]))}?"
             raise UserError(f"{where} key {key!r} is unknown; {hint}")
+
+
+def as_setting(key: str, text: str) -> str:
+    """What to write behind --set in a shell for a setting that is a text, as a path."""
+    try:
+        plain = yaml.safe_load(text) == text
+    except yaml.YAMLError:
+        plain = False
+    return shlex.quote(f"{key}={text if plain else json.dumps(text)}")
 
 
 def entries(key: str, value: Any) -> tuple[dict[str, Any], ...]:

@@ -35,14 +35,21 @@ def initial_model(
     )
     if start is not None:
         weights, found = start
-        if (found.variant, found.ppm) != (header.variant, header.ppm) or found.width > header.width:
+        # By what is printed of a width, which may be 4 / 3.
+        same = found.network == header.network
+        kind = (found.variant, found.ppm) == (header.variant, header.ppm)
+        if not same and (not kind or found.width > header.width):
             raise UserError(
                 f"init {recipe.init} is {found.network}, the recipe wants {header.network}: give "
                 "variant and ppm as the weights have them and at least their width, or other "
                 "weights"
             )
-        if found.width < header.width:
-            weights = widen(weights, header.width)
+        if not same:
+            print(f"init {recipe.init} is {found.network}: widened to {header.network}")
+            try:
+                weights = widen(weights, header.width)
+            except ValueError as error:
+                raise UserError(f"init {recipe.init}: {error}") from error
         network.load_state_dict(_with_classes(weights, found.table, network, table))
     if recipe.branch is not None:
         zero_branch(network, "detail" if recipe.branch == "context" else "context")

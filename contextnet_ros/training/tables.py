@@ -66,8 +66,13 @@ def _parse(data: dict[str, Any]) -> LabelFormat:
             "palette": [entry["color"] for entry in entries],
         }
     )
-    if len(set(table.palette)) != len(entries):
-        raise ValueError("two classes have one colour: give each its own")
+    for place, colour in enumerate(table.palette):
+        first = table.palette.index(colour)
+        if first != place:
+            raise ValueError(
+                f"{table.names[first]!r} and {table.names[place]!r} have one colour, "
+                f"{list(colour)}: give each its own"
+            )
     ids: dict[int, int] = {}
     claims = [(entry.get("value", place), place) for place, entry in enumerate(entries)]
     claims.append((data.get("ignore", [IGNORE_ID]), IGNORE_ID))

@@ -20,23 +20,34 @@ def widen(network: ContextNet, width: float) -> ContextNet:
 
     Maps are copied, in turn, and the weights that read a map are shared out among its copies, not
     evenly, so that a training tells copies apart; the same every time. Raises ValueError for a
-    width that is not more, or impossible.
+    width that is not more, or impossible, or from so few maps that others are added up.
     """
     if width <= network.width:
         raise ValueError(f"width {width:g} is not above the network's {network.width:g}")
     wide = ContextNet(
         network.num_classes, network.variant, network.dropout.p, width=width, ppm=network.ppm
     ).to(network.classifier.weight)
+    groups, of_wide = plan_maps(network).groups, plan_maps(wide).groups
+    if [len(group.filters) for group in groups] != [len(group.filters) for group in of_wide]:
+        # Identities are added where counts are equal, which rounding of a few may make them.
+        raise ValueError(
+            f"of width {network.width:g} other maps are added up than of {width:g}: begin with "
+            "a wider network"
+        )
+    device = network.classifier.weight.device
     maps = [
-        torch.arange(len(weight_of(ours.filters[0]))) % len(weight_of(theirs.filters[0]))
-        for ours, theirs in zip(plan_maps(wide).groups, plan_maps(network).groups, strict=True)
+        torch.arange(len(weight_of(ours.filters[0])), device=device)
+        % len(weight_of(theirs.filters[0]))
+        for ours, theirs in zip(of_wide, groups, strict=True)
     ]
     random = torch.Generator().manual_seed(0)
 
     def shared_out(weight: torch.Tensor, chosen: Maps) -> torch.Tensor:
         copies = torch.bincount(chosen)
         even = weight[:, chosen] / copies[chosen][None, :, None, None]
-        noise = torch.randn(even.shape, generator=random).to(even) * even.std() * _NOISE
+        # One weight alone has no deviation.
+        size = torch.nan_to_num(even.std()) * _NOISE
+        noise = torch.randn(even.shape, generator=random).to(even) * size
         # What is added to one copy is taken from the others of the same map.
         sums = torch.zeros_like(weight).index_add_(1, chosen, noise)
         return even + (noise - (sums / copies[None, :, None, None])[:, chosen])

@@ -229,7 +229,7 @@ def test_a_worker_times_stages_of_other_frames_in_every_turn(
     connection = Connection([("kernel", 3), ("stages", 3), ("pipelined", 2), ("memory", 0)])
     bench_worker._serve(connection, setting(), tmp_path / "frames.npy")
     info, kernel, stages, pipelined, memory = connection.answers
-    assert info["label"].shape == SIZE
+    assert [label.shape for label in info["labels"]] == [SIZE] * 4
     assert kernel["frame_ms"] == [1.0] * 3
     assert stages["frame_ms"] == [3.0] * 3
     assert len(pipelined["frame_ms"]) == 2
@@ -243,7 +243,7 @@ class FakeWorker:
 
     def __init__(self, setting, frames):  # noqa: ARG002
         self.setting = setting
-        self.info = {"runs": "x", "precision": "float16", "label": np.zeros(SIZE, np.uint8)}
+        self.info = {"runs": "x", "precision": "float16", "labels": [np.zeros(SIZE, np.uint8)]}
 
     def turn(self, mode, count):
         if self.setting.backend != "ours":

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -79,10 +80,12 @@ class Clockwork(Pipeline):
         return frame
 
     def stream(self, frames):
+        frames = list(frames)
         for frame in frames:
             self.streamed += 1
-            # Those ahead fill the pipeline, and take longer.
-            self.now += 0.005 if self.streamed > SLOTS else 0.1
+            # Those ahead fill the pipeline, and take longer; behind the last nothing is to be done.
+            full = SLOTS < self.streamed <= len(frames) - SLOTS
+            self.now += 0.005 if full else 0.1 if self.streamed <= SLOTS else 0.0
             yield frame
 
 
@@ -90,11 +93,11 @@ class Clockwork(Pipeline):
 def test_each_mode_times_what_it_says(mode, monkeypatch):
     pipeline = Clockwork()
     monkeypatch.setattr(bench_worker, "time", SimpleNamespace(perf_counter=lambda: pipeline.now))
-    ahead = ["x", "y", "z"] if mode == "pipelined" else []
-    measured = bench_worker.measure(pipeline, mode, iter([*ahead, "a", "b", "c"]))
+    around = ["x", "y", "z"] if mode == "pipelined" else []
+    measured = bench_worker.measure(pipeline, mode, iter([*around, "a", "b", "c", *around]))
     assert measured["frame_ms"] == pytest.approx([7.0 if mode == "kernel" else 5.0] * 3)
     if mode == "pipelined":
-        assert (pipeline.streamed, pipeline.seen) == (6, [])
+        assert (pipeline.streamed, pipeline.seen) == (9, [])
     else:
         assert pipeline.seen == ["a", "b", "c"]
     expected = {"preprocess": [1.0] * 3, "network": [7.0] * 3} if mode == "stages" else {}
@@ -104,7 +107,7 @@ def test_each_mode_times_what_it_says(mode, monkeypatch):
 def test_a_worker_measures_in_a_process_of_its_own_and_ends(setting, tmp_path):
     np.save(tmp_path / "frames.npy", frames())
     worker = bench_worker.Worker(setting("torch"), tmp_path / "frames.npy")
-    assert worker.info["label"].shape == SIZE
+    assert {label.shape for label in worker.info["labels"]} == {SIZE}
     assert len(worker.turn("sequential", 4)["frame_ms"]) == 4
     memory = worker.memory()
     assert memory["peak_host_bytes"] > 50e6
@@ -251,7 +254,19 @@ def test_a_peer_that_can_not_run_is_reported_and_ours_still_measured(run, capsys
     result = json.loads(Path("bench.json").read_text())
     assert {found["backend"] for found in result["rows"]} == {"ours"}
     assert result["unavailable"][0]["backend"] == "torch"
-    assert "not measured: torch at 48x64: peers see frames as they are" in capsys.readouterr().out
+    what = "torch of random at 48x64, precision auto"
+    assert f"not measured: {what}: peers see frames as they are" in capsys.readouterr().out
+
+
+def test_what_could_not_be_told_apart_or_is_not_the_papers_is_refused(setting, tmp_path, capsys):
+    weights = setting("ours").weights
+    (tmp_path / "other").mkdir()
+    twin = shutil.copy(weights, tmp_path / "other")
+    assert bench.main(["--model", str(weights), str(twin), "--device", "cpu"]) == 1
+    assert "of one name can't be told apart (random, random)" in capsys.readouterr().err
+    command = ["--paper", "--network-size", "scale 0.5", "--device", "cpu"]
+    assert bench.main(command) == 1
+    assert "--network-size is scale 0.5: leave one of them out" in capsys.readouterr().err
 
 
 def test_frames_of_a_folder_are_used_at_the_size_asked_for(tmp_path):

@@ -22,7 +22,7 @@ class Mortal:
 
     def __init__(self, setting, frames):  # noqa: ARG002
         self.setting = setting
-        self.info = {"runs": "x", "precision": "float32", "label": np.zeros(SIZE, np.uint8)}
+        self.info = {"runs": "x", "precision": "float32", "labels": [np.zeros(SIZE, np.uint8)]}
         self.turns = 0
 
     def _live(self, when):
@@ -69,9 +69,11 @@ def test_a_peer_that_ends_later_is_noted_and_the_others_go_on(run, tmp_path, cap
         "backend": "torch",
         "size": "48x64",
         "reason": "its process ended with code -9",
+        "model": "random",
         "precision": "auto",
     }
-    assert "not measured: torch at 48x64: its process ended" in capsys.readouterr().out
+    what = "torch of random at 48x64, precision auto"
+    assert f"not measured: {what}: its process ended" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("when", ["turn", "memory"])

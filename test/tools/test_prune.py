@@ -17,6 +17,7 @@ from contextnet_ros.network import (
     save_weights,
 )
 from contextnet_ros.tools import prune
+from contextnet_ros.training.recipe import Recipe
 
 
 @pytest.fixture
@@ -30,7 +31,7 @@ def wide(tmp_path: Path) -> Path:
 def test_a_pruned_file_loads_without_the_scores_of_the_wide_one(
     wide: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    target = tmp_path / "a b" / "narrow.safetensors"
+    target = tmp_path / "a #1" / "narrow.safetensors"
     command = ["--model", str(wide), "--width", "1.25", "-o", str(target)]
     assert prune.main([*command, "--json", str(tmp_path / "pruned.json")]) == 0
     network, header = load_weights(target)
@@ -38,7 +39,9 @@ def test_a_pruned_file_loads_without_the_scores_of_the_wide_one(
     *_, hint = capsys.readouterr().out.partition("train on with ")
     changes = shlex.split(hint)
     assert changes[::2] == ["--set"] * 3
-    assert changes[1::2] == ["variant=cn14-160", "width=1.25", f"init={target}"]
+    assert changes[1::2] == ["variant=cn14-160", "width=1.25", f'init="{target}"']
+    train = [{"data": "generated", "first_seed": 0, "num_scenes": 1, "share": 1}]
+    assert Recipe.from_dict({"train": train}).with_settings(changes[1::2]).init == str(target)
     told = json.loads((tmp_path / "pruned.json").read_text())
     assert (told["width"], told["parameters"]) == (1.25, count_parameters(network))
     assert told["parameters_before"] > told["parameters"]

@@ -52,8 +52,9 @@ def test_training_then_scoring(
     output = capsys.readouterr().out
     assert f"best weights: {best}" in output
     # Both commands can be pasted into a shell.
-    assert shlex.split(output)[-1] == f"model:={best}"
-    assert f"model:={best}" in shlex.split(output)[:-1]
+    _, _, commands = output.partition("use them with: ")
+    launch, node = commands.split(" or: ")
+    assert shlex.split(launch)[-1] == shlex.split(node)[-1] == f"model:={best}"
     assert read_header(best).recipe["name"] == "small"
 
     result = tmp_path / "scores.json"

@@ -63,7 +63,12 @@ def test_what_a_killed_run_left_goes_and_the_room_that_a_run_takes_is_tried(
     save_checkpoint(tmp_path, {**states, "optimizer": optimizer.state_dict()})
     checkpoint = tmp_path / CHECKPOINT_NAME
     taken = checkpoint.stat().st_size
-    for name in (".checkpoint-k3x_.pt", ".best-77ab.safetensors"):
+    for name in (
+        ".checkpoint-k3x_.pt",
+        ".best-77ab.safetensors",
+        ".probe-a_x",
+        ".bad_batch_1-z.npz",
+    ):
         (tmp_path / name).touch()
     (tmp_path / ".bashrc").touch()
     written = []

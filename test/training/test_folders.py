@@ -133,8 +133,21 @@ def test_a_mask_of_less_than_a_byte_a_pixel_is_refused(cityscapes: Path, bits: i
     path = next((cityscapes / "gtFine/val/zurich").glob("*labelIds.png"))
     path.write_bytes(png_of_bits(64, 96, bits))
     assert cv2.imread(str(path), cv2.IMREAD_UNCHANGED).max() == 255, "its ones are read as 255"
-    with pytest.raises(UserError, match=rf"{path.name} is a PNG of {bits} bit\(s\) a pixel.* byte"):
+    with pytest.raises(UserError, match=rf"{path.name} has {bits} bit\(s\) a pixel") as caught:
         Cityscapes(cityscapes, "val").check()
+    pillow = pytest.importorskip("PIL.Image", reason="needs Pillow (requirements-dev.txt)")
+    remedy = str(caught.value).split("`")[1]
+    exec(remedy, {"Image": pillow, "numpy": np, "path": path})
+    assert np.unique(cv2.imread(str(path), cv2.IMREAD_UNCHANGED)).tolist() == [2**bits - 1]
+
+
+def test_a_bitmap_of_one_bit_a_pixel_is_refused(farm: Path) -> None:
+    pillow = pytest.importorskip("PIL.Image", reason="needs Pillow (requirements-dev.txt)")
+    path = farm / "masks/north/p1.png"
+    path.unlink()
+    pillow.fromarray(np.ones((8, 6), bool)).save(path.with_suffix(".bmp"))
+    with pytest.raises(UserError, match=r"p1\.bmp has 1 bit\(s\) a pixel"):
+        ready(open_data(farm_entry(farm), load_table(farm / "farm.yaml").table, None))
 
 
 def png_of_bits(height: int, width: int, bits: int) -> bytes:
@@ -192,7 +205,7 @@ def test_folders_with_an_unknown_value_or_a_lone_file_are_refused(farm: Path) ->
         ("value: 7", "value: 300", "300 is no byte"),
         ("value: 7", "value: true", "True is no byte"),
         ("name: cow", "name: no", "class name False is no text: put it in quotes"),
-        ("[120, 60, 20]", "[70, 130, 180]", "two classes have one colour"),
+        ("[120, 60, 20]", "[70, 130, 180]", r"'cow' and 'sky' have one colour, \[70, 130, 180\]"),
         ("[70, 130, 180]", "[70, 130, 280]", "no colour"),
         ("classes:", "clases:", "'clases' is unknown; did you mean 'classes'"),
         ("name: farm", "", "lacks 'name'"),

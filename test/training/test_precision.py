@@ -78,9 +78,12 @@ def test_float16_ends_where_gradients_overflow_unscaled_too() -> None:
     before = layer.weight.detach().clone()
     for _ in range(16):
         precision.step((layer.weight * 0).sum().sqrt(), layer, optimizer, None)
-    with pytest.raises(FloatingPointError, match="the gradients overflow, unscaled too"):
+    with pytest.raises(FloatingPointError, match="the gradients overflow in float16, unscaled too"):
         precision.step((layer.weight * 0).sum().sqrt(), layer, optimizer, None)
     assert torch.equal(layer.weight.detach(), before)
+    # Gradients that don't overflow are a step, whatever the scale has come to.
+    precision.step(layer.weight.sum() * 2, layer, optimizer, None)
+    torch.testing.assert_close(layer.weight.detach(), before - 2)
 
 
 @pytest.mark.parametrize("name", ["float32", "bfloat16"])

@@ -62,7 +62,7 @@ def test_settings_override_the_recipe() -> None:
         ({"precision": "float8"}, "precision 'float8' is unknown; choose auto, float32"),
         ({"precison": "auto"}, "'precison' is unknown; did you mean 'precision'"),
         ({"flip": False}, r"'flip' is unknown; did you mean 'flip' of augmentation\?"),
-        ({"widhts": [1]}, r"'widhts' is unknown; did you mean 'width"),
+        ({"widhts": [1]}, r"'widhts' is unknown; did you mean 'widths' of prune\?"),
         ({"lr": 0.1}, r"'lr' is unknown; did you mean 'learning_rate'\?"),
         ({"stepps": 1}, r"'stepps' is unknown; did you mean 'steps'\?"),
         ({"teacher": 3}, "teacher is 3; give a list"),
