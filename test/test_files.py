@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from pathlib import Path
@@ -87,6 +88,16 @@ def test_a_device_that_takes_nothing_is_one_line_and_stays() -> None:
     with pytest.raises(UserError, match=r"cannot write /dev/full: No space left"):
         write_json(Path("/dev/full"), {"a": 1})
     assert Path("/dev/full").is_char_device()
+
+
+def test_output_that_nothing_takes_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    def print_to_a_full_disk() -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    assert run_command(print_to_a_full_disk, "tool") == 1
+    assert (
+        capsys.readouterr().err == "tool: error: cannot write all of it: No space left on device\n"
+    )
 
 
 def test_a_full_disk_is_one_line(tmp_path: Path) -> None:

@@ -259,11 +259,11 @@ def choose_precision(name: str, device: torch.device) -> str:
 
 
 def choose_threads(number: int | None) -> int:
-    """Return `number`, or for None the processors this process may use; raises UserError below
-    one."""
+    """Return `number`, or for None the processors this process may use; raises UserError for what
+    is no whole number from one on."""
     if number is None:
         return usable_cpus()
-    if number < 1:
+    if not isinstance(number, int) or number < 1:
         raise UserError(f"num_threads {number} is out of range: choose 1 or more, or None for all")
     return number
 

@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from contextnet_ros.files import UserError, check_writable, run_command, write_json
 from contextnet_ros.inference import OUTPUTS, model_path
-from contextnet_ros.inference.backend import choose_device, choose_threads
+from contextnet_ros.inference.backend import choose_device, choose_precision, choose_threads
 from contextnet_ros.network import VARIANTS, NetworkSize, load_weights
 from contextnet_ros.provenance import provenance
 from contextnet_ros.tools.bench_ceilings import ceilings, moved_bytes, multiply_adds
@@ -102,6 +102,8 @@ def _bench(options: argparse.Namespace) -> int:
         raise UserError(f"plot {options.plot} does not end in .png: name it so")
     device = choose_device(options.device)
     threads = choose_threads(options.threads)
+    for precision in options.precision:
+        choose_precision(precision, device)
     sizes = options.sizes or (list(PAPER_FPS) if options.paper else list(PAPER_FPS)[:1])
     modes = options.modes or (["sequential", "pipelined"] if options.paper else list(MODES[::3]))
     if COARSE in modes and device.type != "cpu":
@@ -168,7 +170,9 @@ def _bench(options: argparse.Namespace) -> int:
     if options.paper:
         print(f"\n{paper_table([result])}")
     write_json(options.json, result)
-    if options.plot is not None and rows:
+    if not rows:
+        raise UserError("nothing was measured: choose other backends or modes")
+    if options.plot is not None:
         write_image(options.plot, plot(rows))
     return 0
 

@@ -87,6 +87,9 @@ def table(rows: Sequence[Row]) -> str:
         "| stages, ms | host MB | device MB | labels |" + (" overlap |" if on_gpu else ""),
         "|---|---|---|---|---|---|---|---|---|---|---|---|---|---|" + ("---|" if on_gpu else ""),
     ]
+    # Two weight files of one network are told apart by their names.
+    models = {(row["network"], row["model"]) for row in rows}
+    name = "network" if len({network for network, _ in models}) == len(models) else "model"
     for row in rows:
         ratio, agreement = row["ratio_to_ours"], row["label_agreement"]
         stages = row["stage_ms"] or {}
@@ -95,7 +98,7 @@ def table(rows: Sequence[Row]) -> str:
         if "input" in row:
             notes.insert(0, f"{row['input']} frames")
         cells = [
-            row["network"],
+            row[name],
             f"{row['height']}x{row['width']}",
             row["mode"],
             row["backend"] + (f" ({', '.join(notes)})" if notes else ""),

@@ -156,6 +156,7 @@ class VideoFile:
     def __init__(self, path: Path, fps: float) -> None:
         self._path, self._fps = path, fps
         self._writer: cv2.VideoWriter | None = None
+        self.frames = 0
 
     def write(self, frame: npt.NDArray[np.uint8]) -> None:
         """Append a frame, BGR uint8 (H, W, 3); raises UserError where OpenCV has no encoder."""
@@ -169,6 +170,7 @@ class VideoFile:
                     "give the frames as images"
                 )
         self._writer.write(frame)
+        self.frames += 1
 
     def close(self) -> None:
         if self._writer is not None:
@@ -177,10 +179,23 @@ class VideoFile:
 
 @contextmanager
 def writing_video(path: Path, fps: float) -> Iterator[VideoFile]:
-    """Yield a VideoFile that takes the place of `path` (.mp4) on success only."""
+    """Yield a VideoFile that takes the place of `path` (.mp4) on success only; raises UserError
+    where what was written can't be read again."""
     with atomic_write(path) as temporary:
         video = VideoFile(temporary, fps)
         try:
             yield video
         finally:
             video.close()
+        # OpenCV tells nobody of a full disk.
+        if video.frames and not _holds(temporary, video.frames):
+            raise UserError(f"cannot write {path}: it is not whole, is the disk full?")
+
+
+def _holds(path: Path, frames: int) -> bool:
+    """Whether a video has as many frames by its own index, which stands at its end."""
+    capture = cv2.VideoCapture(str(path))
+    try:
+        return capture.isOpened() and round(capture.get(cv2.CAP_PROP_FRAME_COUNT)) == frames
+    finally:
+        capture.release()

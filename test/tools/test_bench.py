@@ -267,6 +267,12 @@ def test_what_could_not_be_told_apart_or_is_not_the_papers_is_refused(setting, t
     command = ["--paper", "--network-size", "scale 0.5", "--device", "cpu"]
     assert bench.main(command) == 1
     assert "--network-size is scale 0.5: leave one of them out" in capsys.readouterr().err
+    command = ["--model", str(weights), "--precision", "float32", "float16", "--device", "cpu"]
+    assert bench.main(command) == 1
+    assert "'float16' is slow and inexact" in capsys.readouterr().err
+    command = ["--model", str(weights), "--sizes", "48x64", "--device", "cpu", "--frames", "2"]
+    assert bench.main([*command, "--backends", "torch", "--modes", "coarse"]) == 1
+    assert "nothing was measured" in capsys.readouterr().err
 
 
 def test_frames_of_a_folder_are_used_at_the_size_asked_for(tmp_path):

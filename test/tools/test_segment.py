@@ -13,7 +13,7 @@ import pytest
 from contextnet_ros.files import UserError
 from contextnet_ros.inference import Segmenter
 from contextnet_ros.labels import CAMVID
-from contextnet_ros.tools.media import write_image
+from contextnet_ros.tools.media import write_image, writing_video
 from contextnet_ros.tools.segment import main
 
 
@@ -230,3 +230,26 @@ def test_a_picture_on_a_full_disk_is_one_line(tmp_path):
     path.symlink_to("/dev/full")
     with pytest.raises(UserError, match=r"cannot write .*label\.png: No space left"):
         write_image(path, np.zeros((4, 4), np.uint8))
+
+
+def test_a_video_that_the_disk_has_no_room_for_is_told(tmp_path):
+    resource = pytest.importorskip("resource", reason="needs limits of a file's size")
+    path = tmp_path / "overlay.mp4"
+    path.write_bytes(b"old")
+    random = np.random.default_rng(0)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def write():
+        with writing_video(path, 10) as video:
+            for _ in range(20):
+                video.write(random.integers(0, 256, (120, 160, 3), np.uint8))
+
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, before[1]))
+    try:
+        with pytest.raises(UserError, match=r"cannot write .*overlay\.mp4: it is not whole"):
+            write()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert path.read_bytes() == b"old"
+    write()
+    assert path.stat().st_size > 20_000
