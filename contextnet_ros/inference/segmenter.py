@@ -46,7 +46,7 @@ class Segmenter:
     header. `outputs`: of "label", "overlay" and "confidence"; the label is always there.
     `num_threads`: of the CPU, None for all that the process may use. `backend`: "auto" (the fastest
     measured on the device, of those installed), "openvino", "onnxruntime", "torch". Raises
-    UserError for a value that isn't possible here.
+    UserError for a value that isn't possible here, ValueError for the header of another network.
     """
 
     def __init__(
@@ -63,13 +63,7 @@ class Segmenter:
         backend: str = "auto",
         name: str = "network",
     ) -> None:
-        said = header.variant, header.width, header.ppm, header.table.num_classes
-        if said != (network.variant, network.width, network.ppm, network.num_classes):
-            raise ValueError(
-                f"the header is of {header.network} with {header.table.num_classes} classes, the "
-                f"network is {network.variant} x {network.width:g}, ppm {network.ppm}, with "
-                f"{network.num_classes}: give the header of its own weights"
-            )
+        header.check(network)
         self.name = name
         self.header = header
         self.network_size = _network_size(network_size, header)

@@ -62,6 +62,16 @@ class WeightHeader:
         """A network of this kind with fresh weights."""
         return ContextNet(self.table.num_classes, self.variant, width=self.width, ppm=self.ppm)
 
+    def check(self, network: ContextNet) -> None:
+        """Raise ValueError where `network` is of another kind, or has another number of classes."""
+        said = (self.variant, self.width, self.ppm, self.table.num_classes)
+        if said != (network.variant, network.width, network.ppm, network.num_classes):
+            raise ValueError(
+                f"the header says {self.network} with {self.table.num_classes} classes, the "
+                f"network is {network.variant} x {network.width:g}, ppm {network.ppm}, with "
+                f"{network.num_classes}"
+            )
+
     def to_json(self) -> str:
         data = asdict(self)
         data["table"] = self.table.to_dict()
@@ -114,13 +124,7 @@ def save_weights(path: str | os.PathLike[str], network: ContextNet, header: Weig
 
     Raises ValueError where header and network disagree, UserError where the disk refuses.
     """
-    said = (header.variant, header.width, header.ppm, header.table.num_classes)
-    if said != (network.variant, network.width, network.ppm, network.num_classes):
-        raise ValueError(
-            f"the header says {header.network} with {header.table.num_classes} classes, the "
-            f"network is {network.variant} x {network.width:g}, ppm {network.ppm}, with "
-            f"{network.num_classes}"
-        )
+    header.check(network)
     tensors = {
         name: tensor.detach().cpu().contiguous()
         for name, tensor in network.state_dict().items()

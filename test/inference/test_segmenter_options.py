@@ -12,6 +12,7 @@ import torch
 from contextnet_ros.files import UserError
 from contextnet_ros.inference import Segmenter, compiled_upsample, list_models, postprocess
 from contextnet_ros.inference import backend as backend_module
+from contextnet_ros.labels import CITYSCAPES
 from contextnet_ros.network import WeightFileError, save_weights
 
 
@@ -158,3 +159,11 @@ def test_torchs_network_runs_with_the_threads_asked_for(network, header, make_fr
     )
     segmenter(make_frame(64, 64))
     assert seen == [threads]
+
+
+@pytest.mark.parametrize(
+    "change", [{"variant": "cn18"}, {"width": 2.0}, {"ppm": True}, {"table": CITYSCAPES}]
+)
+def test_the_header_of_another_network_is_refused(network, header, change):
+    with pytest.raises(ValueError, match=r"the header says .*, the network is cn14 x 1, ppm"):
+        Segmenter(network, replace(header, **change), device="cpu")
