@@ -8,6 +8,7 @@ import itertools
 import subprocess
 import sys
 import tempfile
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -122,12 +123,7 @@ def _bench(options: argparse.Namespace) -> int:
     with tempfile.TemporaryDirectory(prefix="contextnet-bench-") as folder:
         weights = [model_path(name) for name in models]
         weights += random_weights(options.variants or (), Path(folder))
-        stems = [path.stem for path in weights]
-        if len(set(stems)) != len(stems):
-            raise UserError(
-                f"weight files of one name can't be told apart ({', '.join(stems)}): copy them to "
-                "names of their own"
-            )
+        stems = Counter(path.stem for path in weights)
         for height, width in sizes:
             frames = Path(folder) / f"{height}x{width}.npy"
             np.save(frames, load_frames(options.input, options.frames, height, width))
@@ -136,6 +132,8 @@ def _bench(options: argparse.Namespace) -> int:
                     Setting(
                         backend=backend,
                         weights=path,
+                        # As contextnet-train calls its best ones in each of its folders.
+                        model=path.stem if stems[path.stem] == 1 else str(path),
                         network_size=options.network_size,
                         device=str(device),
                         precision=precision,
@@ -256,7 +254,7 @@ def _miss(setting: Setting, error: Unavailable, unavailable: list[dict[str, Any]
     if setting.backend == "ours":
         raise UserError(f"ours at {size} can't be measured: {error}") from error
     reason = {"backend": setting.backend, "size": size, "reason": str(error)}
-    asked = {"model": setting.weights.stem, "precision": setting.precision}
+    asked = {"model": setting.model, "precision": setting.precision}
     unavailable.append({**reason, **asked})
 
 

@@ -32,7 +32,8 @@ Frame = npt.NDArray[np.uint8]
 class Setting:
     """What one row of a benchmark is measured with.
 
-    `input`: the memory of the frames for a GPU, "pinned" or "pageable".
+    `input`: the memory of the frames for a GPU, "pinned" or "pageable". `model`: what tells the
+    weights from others of one run.
     """
 
     backend: str
@@ -45,6 +46,7 @@ class Setting:
     width: int
     num_threads: int
     input: str | None = None
+    model: str = ""
 
 
 class Pipeline(ABC):

@@ -39,7 +39,7 @@ def make_row(
     times = np.asarray(measured["frame_ms"])
     return {
         **of_network,
-        "model": setting.weights.stem,
+        "model": setting.model,
         "backend": setting.backend,
         "runs": info["runs"],
         "mode": mode,

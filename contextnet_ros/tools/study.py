@@ -10,7 +10,7 @@ from pathlib import Path
 
 from contextnet_ros.files import UserError, check_writable, run_command, write_json
 from contextnet_ros.labels import CITYSCAPES
-from contextnet_ros.network import VARIANTS
+from contextnet_ros.network import VARIANTS, read_header
 from contextnet_ros.tools import bench, evaluate
 from contextnet_ros.tools.train import run_until_interrupted
 from contextnet_ros.training.checkpoint import BEST_NAME
@@ -179,8 +179,9 @@ def _speeds(
     if not done:
         return {}
     rows = json.loads(path.read_text())["rows"]
+    names = {read_header(file).network: name for name, file in weights.items()}
     # On a GPU pinned frames come first, then pageable ones.
-    return {row["network"]: row["fps"] for row in reversed(rows) if row["network"] in weights}
+    return {names[row["network"]]: row["fps"] for row in reversed(rows)}
 
 
 def _submit(recipe: Recipe, setup: Setup, options: argparse.Namespace, failed: list[str]) -> None:

@@ -258,12 +258,20 @@ def test_a_peer_that_can_not_run_is_reported_and_ours_still_measured(run, capsys
     assert f"not measured: {what}: peers see frames as they are" in capsys.readouterr().out
 
 
-def test_what_could_not_be_told_apart_or_is_not_the_papers_is_refused(setting, tmp_path, capsys):
+def test_weights_of_one_name_are_told_apart_and_what_is_no_benchmark_is_refused(
+    setting, tmp_path, capsys
+):
     weights = setting("ours").weights
     (tmp_path / "other").mkdir()
     twin = shutil.copy(weights, tmp_path / "other")
-    assert bench.main(["--model", str(weights), str(twin), "--device", "cpu"]) == 1
-    assert "of one name can't be told apart (random, random)" in capsys.readouterr().err
+    command = ["--model", str(weights), str(twin), "--sizes", "48x64", "--backends", "ours"]
+    command += ["--device", "cpu", "--frames", "2", "--rounds", "1", "--turn", "1"]
+    assert bench.main([*command, "--modes", "sequential", "--json", str(tmp_path / "b.json")]) == 0
+    rows = json.loads((tmp_path / "b.json").read_text())["rows"]
+    assert [(row["model"], row["ratio_to_ours"]) for row in rows] == [
+        (str(weights), 1),
+        (str(twin), 1),
+    ]
     command = ["--paper", "--network-size", "scale 0.5", "--device", "cpu"]
     assert bench.main(command) == 1
     assert "--network-size is scale 0.5: leave one of them out" in capsys.readouterr().err

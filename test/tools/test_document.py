@@ -49,8 +49,9 @@ def test_a_dirty_tree_shows_in_the_document(tmp_path: Path) -> None:
 
 def test_benchmarks_give_every_row_and_what_was_not_measured(tmp_path: Path) -> None:
     row = {
-        "network": "cn14", "backend": "torch", "runs": "torch 9.9", "mode": "sequential",
-        "precision": "float32", "outputs": ["label"], "height": 1024, "width": 2048, "fps": 0.8,
+        "network": "cn14", "model": "m", "backend": "torch", "runs": "torch 9.9",
+        "mode": "sequential", "precision": "float32", "outputs": ["label"],
+        "height": 1024, "width": 2048, "fps": 0.8,
         "p50_ms": 1250.04, "p99_ms": 1300.0, "ratio_to_ours": 9.87, "stage_ms": None,
         "multiply_adds": 5e9, "peak_host_bytes": 7e8, "peak_device_bytes": None,
         "label_agreement": 1.0,
