@@ -148,13 +148,12 @@ def run_command(main: Callable[[], int], prog: str | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) and error.filename is None:
-            print(f"{prog}: error: cannot write all of it: {error.strerror}", file=sys.stderr)
-            return 1
-        # One without a file's name is no path that a user gave.
-        if error.filename is None:
-            raise
-        told = f"{error.filename} can't be used: {error.strerror}; give another path"
+        if error.filename is not None:
+            told = f"{error.filename} can't be used: {error.strerror}; give another path"
+        elif error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            told = f"cannot write all of it: {error.strerror}"
+        else:
+            raise  # without a file's name it is no path that a user gave
         print(f"{prog}: error: {told}", file=sys.stderr)
         return 1
     except MemoryError as error:

@@ -93,6 +93,8 @@ class Training:
         state = load_checkpoint(folder, recipe)
         if start is None and recipe.init is not None:
             start = load_weights(model_path(recipe.init))
+            if self.world.leads and state is None and start[1].width < recipe.width:
+                print(f"init {recipe.init} is {start[1].network}: widened to {recipe.width:g}")
         teachers = Teachers(recipe.teacher, self.table, self.device)
         entries = [*recipe.train, *recipe.validate]
         opened = [open_data(entry, self.table, roots) for entry in entries]

@@ -45,7 +45,6 @@ def initial_model(
                 "weights"
             )
         if not same:
-            print(f"init {recipe.init} is {found.network}: widened to {header.network}")
             try:
                 weights = widen(weights, header.width)
             except ValueError as error:

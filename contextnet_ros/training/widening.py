@@ -10,7 +10,7 @@ import torch
 from contextnet_ros.network import ContextNet
 from contextnet_ros.training.map_groups import Maps, carry_over, plan_maps, weight_of
 
-# Of the weights that are shared out: enough for copies to part in the first steps.
+# Of the weights that are shared out: enough for copies to have gradients of other directions.
 _NOISE = 0.5
 
 

@@ -64,12 +64,15 @@ def test_only_more_maps_are_wider(width: float) -> None:
         widen(random_network("cn14-160", 1.0), width)
 
 
-def test_a_training_begins_with_narrower_weights_widened(tmp_path: Path, camvid: Path) -> None:
+def test_a_training_begins_with_narrower_weights_widened(
+    tmp_path: Path, camvid: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     train(tmp_path / "first", camvid)
     start = tmp_path / "first" / "best.safetensors"
     recipe = RECIPE.with_settings([f"init={start}", "width=1.25", f"variant={RECIPE.variant}"])
     network = Training(recipe, tmp_path / "second", camvid, "cpu").model.network
     assert network.width == 1.25
+    assert f"init {start} is cn14: widened to 1.25" in capsys.readouterr().out
     images = torch.randn(1, 3, 64, 64)
     with torch.no_grad():
         found = network.eval().coarse_logits(images)
