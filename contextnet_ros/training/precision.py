@@ -8,6 +8,8 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
+from contextnet_ros.files import UserError
+
 PRECISIONS = {
     "float32": torch.float32,
     "bfloat16": torch.bfloat16,
@@ -19,6 +21,7 @@ class Precision:
     """Autocast of one precision on a device, and the scaling of gradients that float16 needs.
 
     "auto" is float32 on a CPU; on a GPU bfloat16 where the GPU has it, else float16.
+    Raises UserError for bfloat16 on a CPU.
     """
 
     def __init__(self, name: str, device: torch.device) -> None:
@@ -70,6 +73,13 @@ class Precision:
 
 
 def _resolved(name: str, device: torch.device) -> str:
+    if name == "bfloat16" and device.type == "cpu":
+        # Of PyTorch 2.4 to 2.13 on processors with AVX-512: no relation to the right gradient, and
+        # finite as a rule. It is slower than float32 there all the same.
+        raise UserError(
+            "precision is bfloat16 on a CPU, where PyTorch gets the gradients of dilated depth-wise"
+            " layers wrong: use float32, or a GPU"
+        )
     if name != "auto":
         return name
     if device.type != "cuda":
