@@ -131,7 +131,9 @@ class Training:
         frames = (shelf or Shelf()).take(entries, opened)
         self.sources = frames[: len(recipe.train)]
         self.validation = frames[len(recipe.train) :]
-        check_labelled(recipe, self.sources)
+        for name in check_labelled(recipe, self.sources):
+            if self.world.leads and state is None:
+                print(f"no training label holds class {name}: nothing of it will be learned")
         weights = class_weights(recipe, self.sources)
         self.objective = Objective(
             recipe,

@@ -84,14 +84,28 @@ def check_batch(recipe: Recipe, world: World, device: torch.device) -> None:
         )
 
 
-def check_labelled(recipe: Recipe, sources: Sequence[LabelledFrames]) -> None:
-    """Raise UserError for data that nothing is learned from: without a teacher it needs labels."""
-    for source in () if recipe.teacher else sources:
-        if not any((source.label(index) != IGNORE_ID).any() for index in range(len(source))):
+def check_labelled(recipe: Recipe, sources: Sequence[LabelledFrames]) -> list[str]:
+    """Names of the classes that no label holds, from which nothing will be learned of them.
+
+    Raises UserError for a source without any class in its labels. A teacher knows them all.
+    """
+    if recipe.teacher:
+        return []
+    missing = set(range(sources[0].table.num_classes))
+    for source in sources:
+        labelled = False
+        for index in tqdm(range(len(source)), desc=f"counting {source.description}", delay=2):
+            classes = set(np.unique(source.label(index)).tolist()) - {IGNORE_ID}
+            labelled = labelled or bool(classes)
+            missing -= classes
+            if labelled and not missing:
+                break
+        if not labelled:
             raise UserError(
                 f"{source.description}: no pixel of its labels belongs to a class; compare the "
                 "values in them with the class table and its `ignore`, or give a teacher"
             )
+    return [sources[0].table.names[class_id] for class_id in sorted(missing)]
 
 
 def class_weights(recipe: Recipe, sources: Sequence[LabelledFrames]) -> torch.Tensor | None:

@@ -238,14 +238,26 @@ def test_labels_without_any_class_are_refused(farm: Path) -> None:
     table = load_table(farm / "farm.yaml").table
     labelled = [ready(open_data(farm_entry(farm), table, None))]
     recipe = Recipe.from_dict({"train": [farm_entry(farm, share=1)]})
-    check_labelled(recipe, labelled)
+    assert check_labelled(recipe, labelled) == []
     for label in (farm / "masks").rglob("*.png"):
         cv2.imwrite(str(label), np.zeros_like(cv2.imread(str(label), cv2.IMREAD_UNCHANGED)))
     unlabelled = [ready(open_data(farm_entry(farm), table, None))]
     with pytest.raises(UserError, match="no pixel of its labels belongs to a class"):
         check_labelled(recipe, [*labelled, *unlabelled])
     # From a teacher something is learned all the same.
-    check_labelled(recipe.with_settings(["teacher=[default]"]), unlabelled)
+    assert check_labelled(recipe.with_settings(["teacher=[default]"]), unlabelled) == []
+
+
+def test_a_class_that_no_label_holds_is_told(farm: Path) -> None:
+    path = farm / "farm.yaml"
+    goat = "  - {name: goat, color: [1, 2, 3], value: 77}\nignore:"
+    path.write_text(TABLE.replace("ignore:", goat))
+    table = load_table(path).table
+    recipe = Recipe.from_dict({"train": [farm_entry(farm, share=1)]})
+    without = ready(open_data(farm_entry(farm), table, None))
+    assert check_labelled(recipe, [without, without]) == ["goat"]
+    cv2.imwrite(str(farm / "masks/north/p1.png"), np.full((8, 6), 77, np.uint8))
+    assert check_labelled(recipe, [without, ready(open_data(farm_entry(farm), table, None))]) == []
 
 
 def test_a_mixture_comes_in_the_recipes_classes(cityscapes: Path, camvid: Path) -> None:
