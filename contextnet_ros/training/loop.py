@@ -91,10 +91,15 @@ class Training:
         self.network_size = NetworkSize.parse(recipe.network_size)
         self.pruned = start is not None
         state = load_checkpoint(folder, recipe)
-        if start is None and recipe.init is not None:
-            start = load_weights(model_path(recipe.init))
-            if self.world.leads and state is None and start[1].width < recipe.width:
-                print(f"init {recipe.init} is {start[1].network}: widened to {recipe.width:g}")
+        if state is not None and "start_licences" in state:
+            # All of the start is in the checkpoint; its file may be gone.
+            start, self.start_licences = None, state["start_licences"]
+        else:
+            if start is None and recipe.init is not None:
+                start = load_weights(model_path(recipe.init))
+                if self.world.leads and start[1].width < recipe.width:
+                    print(f"init {recipe.init} is {start[1].network}: widened to {recipe.width:g}")
+            self.start_licences = [] if start is None else [start[1].data_licence]
         teachers = Teachers(recipe.teacher, self.table, self.device)
         entries = [*recipe.train, *recipe.validate]
         opened = [open_data(entry, self.table, roots) for entry in entries]
@@ -107,7 +112,7 @@ class Training:
             recipe=recipe.to_dict(),
             data_licence=combined_licence(
                 [source.licence for source in opened[: len(recipe.train)]]
-                + ([] if start is None else [start[1].data_licence])
+                + self.start_licences
                 + teachers.licences
             ),
         )
@@ -163,6 +168,7 @@ class Training:
         state = {
             "recipe": self.recipe.to_dict(),
             "table": self.table.to_dict(),
+            "start_licences": self.start_licences,
             "model": self.model.state_dict(),
             "average": self.average.module.state_dict(),
             "optimizer": self.optimizer.state_dict(),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -56,6 +57,20 @@ def test_an_interrupted_run_ends_bit_for_bit_where_an_uninterrupted_one_does(
     # Losses are means since the last entry, with those from before an interruption.
     for key in ("scores", "loss", "losses"):
         assert [entry[key] for entry in logs[0]] == [entry[key] for entry in logs[1]], key
+
+
+def test_a_run_goes_on_without_the_weights_that_it_began_with(tmp_path: Path, camvid: Path) -> None:
+    start = tmp_path / "start" / "best.safetensors"
+    header = train(tmp_path / "start", camvid).header
+    network, _ = load_weights(start)
+    save_weights(start, network, dataclasses.replace(header, data_licence="none but mine"))
+    recipe = RECIPE.with_settings([f"init={start}"])
+    first = train(tmp_path / "parts", camvid, recipe, stop_after=1)
+    start.unlink()
+    resumed = train(tmp_path / "parts", camvid, recipe)
+    assert resumed.step == RECIPE.steps
+    assert "none but mine" in first.header.data_licence
+    assert resumed.header == first.header
 
 
 def test_the_best_weights_run_in_a_segmenter_with_the_scores_of_their_header(
