@@ -15,8 +15,7 @@ from contextnet_ros.files import UserError, list_files
 from contextnet_ros.labels import CITYSCAPES
 from contextnet_ros.network import WeightHeader, save_weights
 from contextnet_ros.tools.media import IMAGE_SUFFIXES, UnreadableError, read_image
-from contextnet_ros.training.datasets import FIRST_UNSEEN_SEED
-from contextnet_ros.training.scenes import render_frame
+from contextnet_ros.training.datasets import FIRST_UNSEEN_SEED, GeneratedScenes
 
 
 def random_weights(variants: Sequence[str], folder: Path) -> list[Path]:
@@ -36,10 +35,10 @@ def random_weights(variants: Sequence[str], folder: Path) -> list[Path]:
 
 def load_frames(folder: Path | None, count: int, height: int, width: int) -> npt.NDArray[np.uint8]:
     """Return `count` different frames of one size, uint8 (count, H, W, 3), generated or from a
-    folder; raises UserError for a folder that holds too few."""
+    folder; raises UserError for a size too small to draw and a folder that holds too few."""
     if folder is None:
-        seeds = tqdm(range(FIRST_UNSEEN_SEED, FIRST_UNSEEN_SEED + count), desc="drawing", delay=2)
-        return np.stack([render_frame(seed, 0, height, width).image_bgr for seed in seeds])
+        scenes = GeneratedScenes(FIRST_UNSEEN_SEED, count, (height, width))
+        return np.stack([scenes[k][0] for k in tqdm(range(count), desc="drawing", delay=2)])
     if not folder.is_dir():
         raise UserError(f"input {folder} is no folder: give one with images")
     paths = list_files(folder, IMAGE_SUFFIXES)

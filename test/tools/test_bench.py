@@ -300,6 +300,7 @@ def test_generated_frames_are_all_different():
     ("arguments", "says"),
     [
         (("--rounds", "0"), "--rounds 0.*1 or more"),
+        (("--sizes", "8x64"), "of 8 x 64 .*at least 16 pixels a side"),
         (("--input", "nowhere"), "nowhere is no folder"),
         (("--input", "."), "has no images: give a folder with some"),
         (("--plot", "bench.pdf"), "bench.pdf does not end in .png"),
