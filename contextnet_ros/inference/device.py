@@ -5,6 +5,7 @@ A stream does what it is given in order and at once returns; an event marks a pl
 
 from __future__ import annotations
 
+import ctypes
 import re
 import threading
 import weakref
@@ -87,6 +88,9 @@ class Device(Protocol):
     def release(self) -> None:
         """Give memory that nothing uses back to the device."""
 
+    def abandon(self) -> None:
+        """Let a device that failed be: nothing of it is touched again, not even to free it."""
+
 
 class CudaStream:
     """A CUDA stream."""
@@ -123,6 +127,7 @@ class CudaDevice:
         self.device = torch.device("cuda", index)
         self._graphs: weakref.WeakSet[torch.cuda.CUDAGraph] = weakref.WeakSet()
         self._side = CudaStream(self.device).stream
+        self._pinned: list[weakref.ref[torch.UntypedStorage]] = []
 
     def stream(self) -> CudaStream:
         return CudaStream(self.device)
@@ -132,7 +137,10 @@ class CudaDevice:
             return torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
 
     def host_memory(self, shape: tuple[int, ...]) -> torch.Tensor:
-        return torch.empty(shape, dtype=torch.uint8, pin_memory=True)
+        memory = torch.empty(shape, dtype=torch.uint8, pin_memory=True)
+        self._pinned = [ref for ref in self._pinned if ref() is not None]
+        self._pinned.append(weakref.ref(memory.untyped_storage()))
+        return memory
 
     def is_host_memory(self, tensor: torch.Tensor) -> bool:
         return tensor.is_pinned()
@@ -177,6 +185,12 @@ class CudaDevice:
     def release(self) -> None:
         release_cached()
 
+    def abandon(self) -> None:
+        # Freeing pinned memory asks the device whether its copies are through, in a destructor: of
+        # one that failed the answer would abort the process, before or in place of its last line.
+        for storage in filter(None, (ref() for ref in self._pinned)):
+            ctypes.pythonapi.Py_IncRef(ctypes.py_object(storage))
+
 
 def release_cached() -> None:
     """Give back what torch keeps of GPUs' memory; waits for a recording, which that would break."""
@@ -216,9 +230,14 @@ def failure(error: BaseException) -> str:
 
 def explained(error: Exception, device: torch.device, what: str, remedy: str = REMEDY) -> Exception:
     """Return what to tell a user of an exception: a UserError where `device` has too little memory
-    for `what`, a DeviceError where it failed, and any other as it is.
+    for `what` or torch is not built for it, a DeviceError where it failed, and any other as it is.
     """
     kind = "" if isinstance(error, UserError) else failure(error)
+    if kind == "device" and "no kernel image" in str(error):
+        return UserError(
+            f"torch {torch.__version__} has no code for {device} ({first_line(error)}): install a "
+            "build for this GPU, or choose device cpu"
+        )
     if kind == "memory":
         return UserError(
             f"{device} has too little memory for {what} ({first_line(error)}): {remedy}"

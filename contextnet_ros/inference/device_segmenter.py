@@ -56,7 +56,9 @@ class DeviceSegmenter:
         self._device = device
         self._size = network_size
         dtype = PRECISIONS[precision]
-        self._network = DeviceNetwork(network, header, device, dtype, blender, kernels, layers)
+        # A caller's inference mode would make memory that no later call may write outside it.
+        with torch.inference_mode(False):
+            self._network = DeviceNetwork(network, header, device, dtype, blender, kernels, layers)
         self.pipeline = Pipeline(device, self._program, Team(min(num_threads, _MOST_COPY_THREADS)))
 
     @property

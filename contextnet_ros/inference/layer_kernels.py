@@ -81,7 +81,9 @@ def _separable(
         channel = first + tl.arange(0, INNER)
         known = channel < channels
         filtered = tl.zeros((PIXELS, INNER), tl.float32)
-        for tap in tl.static_range(9):
+        # Not static_range: of taps unrolled before layouts are chosen, each would go through shared
+        # memory, behind barriers of its own.
+        for tap in range(9):
             tap_y = y + (tap // 3 - 1) * DILATION
             tap_x = x + (tap % 3 - 1) * DILATION
             inside = (pixel < pixels) & (tap_y >= 0) & (tap_y < height)

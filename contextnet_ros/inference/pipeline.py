@@ -255,8 +255,10 @@ class Pipeline:
 
     def _new_ring(self, height: int, width: int, outputs: tuple[str, ...]) -> Ring | None:
         try:
-            program = self._build(height, width, outputs)
-            return Ring(self._device, program, self._streams["network"], self._slots)
+            # A caller's inference mode would make memory that no later call may write outside it.
+            with torch.inference_mode(False):
+                program = self._build(height, width, outputs)
+                return Ring(self._device, program, self._streams["network"], self._slots)
         except Exception as error:
             if failure(error) != "memory":
                 raise
@@ -276,9 +278,7 @@ class Pipeline:
     def _explained(self, error: Exception, what: str) -> Exception:
         told = explained(error, self._device.device, what)
         if isinstance(told, DeviceError):
-            # The first one is the cause.
-            self._fatal = self._fatal or told
-            return self._fatal
+            return self._failed(told)
         return told
 
     @contextmanager
@@ -288,8 +288,15 @@ class Pipeline:
             with explaining(self._device.device, what):
                 yield
         except DeviceError as error:
-            self._fatal = error
+            self._failed(error)
             raise
+
+    def _failed(self, error: DeviceError) -> DeviceError:
+        """Remember a failure of the device; returns the first one, which is the cause."""
+        if self._fatal is None:
+            self._fatal = error
+            self._device.abandon()
+        return self._fatal
 
 
 def _frame(height: int, width: int) -> str:

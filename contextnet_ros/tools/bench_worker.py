@@ -92,7 +92,8 @@ def _serve(connection: Connection, setting: Setting, path: Path) -> None:
         frames = pipeline.prepare(np.load(path))
         for frame in frames[:_WARM_UP_FRAMES]:
             pipeline(frame)
-        labels = [pipeline(frame) for frame in frames]
+        # Copies: ours would run out of the memory that it lends, and make more for every frame.
+        labels = [pipeline(frame).copy() for frame in frames]
         if isinstance(pipeline, GpuPipeline):
             pipeline.warmed_up()
         info = {"runs": pipeline.runs, "precision": pipeline.precision, "labels": labels}

@@ -102,6 +102,7 @@ class StandInDevice:
         self.allocated = []
         self.limit = limit
         self.releases = 0
+        self.abandoned = 0
         self.together = 0
         self._streams = 0
         self._pinned = set()
@@ -151,6 +152,9 @@ class StandInDevice:
 
     def release(self):
         self.releases += 1
+
+    def abandon(self):
+        self.abandoned += 1
 
 
 def on_stand_in(network, header, **options):

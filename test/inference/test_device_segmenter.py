@@ -36,6 +36,16 @@ def test_results_are_the_cpus(network, header, make_frame, size, network_size):
     assert_equal(ours(frame, OUTPUTS), theirs(frame, OUTPUTS))
 
 
+def test_frames_come_within_a_callers_inference_mode_and_without_it(network, header, make_frame):
+    frame = make_frame(64, 96)
+    with torch.inference_mode():
+        ours, _ = on_stand_in(network, header)
+        first = ours(frame, OUTPUTS)
+    assert_equal(ours(frame, OUTPUTS), first)
+    ours.overlay_opacity = 0.9
+    ours(frame, OUTPUTS)
+
+
 @pytest.mark.parametrize("variant", ["cn18", "cn12", "cn124"])
 def test_every_context_resolution_gives_the_cpus_results(header, make_frame, variant):
     network, header = decided(variant), replace(header, variant=variant)
@@ -150,6 +160,11 @@ def test_every_stage_is_timed_with_every_frame(network, header, make_frame, monk
             r"^cuda:0 has too little memory for the network \(.*\): .* device cpu$",
         ),
         (RuntimeError("CUDA error: unknown\nmore"), DeviceError, r"^CUDA error: unknown .*\)$"),
+        (
+            RuntimeError("CUDA error: no kernel image is available for execution on the device\n"),
+            UserError,
+            r"^torch \S+ has no code for cuda:0 \(.*\): install a build .* device cpu$",
+        ),
     ],
 )
 def test_what_fails_while_loading_is_one_line(
@@ -162,8 +177,10 @@ def test_what_fails_while_loading_is_one_line(
     monkeypatch.setattr(device_segmenter, "find_kernels", lambda *_arguments: (None, ""))
     monkeypatch.setattr(device_segmenter, step, fail)
     options = "float32", 2, NetworkSize(), OverlayBlender(header.table)
-    with pytest.raises(told, match=says):
+    with pytest.raises(told, match=says) as caught:
         device_segmenter.on_cuda(torch.device("cuda", 0), network, header, *options)
+    # Of a DeviceError the node would think that another process helps.
+    assert type(caught.value) is told
 
 
 def test_too_little_memory_for_what_is_no_frame_is_one_line_too(network, header, make_frame):

@@ -113,6 +113,7 @@ def test_other_work_that_fails_is_one_line_too_and_a_failed_device_is_asked_no_m
         with pytest.raises(DeviceError, match="misaligned address"):
             ask()
     assert len(device.launches) == launched
+    assert device.abandoned == 1
 
 
 def test_a_kernel_that_fails_while_it_runs_fails_its_frame():
