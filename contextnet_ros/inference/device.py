@@ -162,7 +162,7 @@ class CudaDevice:
 
     def capture(self, work: Work, stream: Any) -> Work:
         stream.stream.wait_stream(torch.cuda.current_stream(self.device))
-        with _RECORDING, _fastest_convolutions():
+        with _RECORDING, fastest_convolutions():
             for _ in range(_WARM_UP_RUNS):
                 stream.run(work)
             stream.stream.synchronize()
@@ -199,7 +199,7 @@ def release_cached() -> None:
 
 
 @contextmanager
-def _fastest_convolutions() -> Iterator[None]:
+def fastest_convolutions() -> Iterator[None]:
     """Choose convolution algorithms by time, once; what else is set, as TF32, is the process's."""
     # Not cudnn.flags, which sets everything that it isn't given to a default of its own.
     before = torch.backends.cudnn.benchmark

@@ -120,11 +120,10 @@ def _study(options: argparse.Namespace) -> int:
     recipe = Recipe.load(options.recipe).with_settings(options.set)
     check_writable(options.json)
     world, device = join(options.device)
-    try:
-        setup = Setup(parse_roots(options.root), device, options.workers, world)
-        return _run(options, recipe, setup, world)
-    finally:
-        leave()
+    setup = Setup(parse_roots(options.root), device, options.workers, world)
+    code = _run(options, recipe, setup, world)
+    leave()
+    return code
 
 
 def _run(options: argparse.Namespace, recipe: Recipe, setup: Setup, world: World) -> int:

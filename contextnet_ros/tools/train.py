@@ -105,10 +105,9 @@ def _train(options: argparse.Namespace) -> int:
         return 0
     check_writable(options.json)
     world, device = join(options.device)
-    try:
-        return _run(options, recipe, world, device)
-    finally:
-        leave()
+    code = _run(options, recipe, world, device)
+    leave()
+    return code
 
 
 def _run(options: argparse.Namespace, recipe: Recipe, world: World, device: str) -> int:

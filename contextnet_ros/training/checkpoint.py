@@ -39,13 +39,14 @@ class AveragedWeights(Generic[Module]):
     @torch.no_grad()
     def update(self, module: Module, step: int) -> None:
         decay = min(self.decay, (1 + step) / (10 + step))
-        for mine, theirs in zip(
-            self.module.state_dict().values(), module.state_dict().values(), strict=True
-        ):
-            if mine.is_floating_point():
-                mine.lerp_(theirs, 1 - decay)
-            else:
-                mine.copy_(theirs)
+        kept, new = self.module.state_dict().values(), module.state_dict().values()
+        pairs = list(zip(kept, new, strict=True))
+        floats = [pair for pair in pairs if pair[0].is_floating_point()]
+        counts = [pair for pair in pairs if not pair[0].is_floating_point()]
+        # All at once: one by one, a GPU would wait for hundreds of launches.
+        torch._foreach_lerp_([mine for mine, _ in floats], [new for _, new in floats], 1 - decay)
+        if counts:
+            torch._foreach_copy_([mine for mine, _ in counts], [new for _, new in counts])
 
 
 def save_checkpoint(folder: Path, state: dict[str, Any]) -> None:

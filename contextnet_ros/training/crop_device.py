@@ -16,26 +16,26 @@ from contextnet_ros.training.crops import Crop
 
 @dataclass(frozen=True)
 class Windows:
-    """A batch of windows, BGR (h, w, 3) and label (h, w) bytes, each of its own size, and what
-    crops to make of them."""
+    """A batch of windows, BGR (h, w, 3) and label (h, w) bytes, each of its own size (h, w), and
+    what crops to make of them.
 
-    images: list[torch.Tensor]
-    labels: list[torch.Tensor]
+    `pixels`: all of a window's image, then of its label, and so on: one copy instead of many.
+    """
+
+    pixels: torch.Tensor
+    sizes: list[tuple[int, int]]
     crops: list[Crop]
 
     @classmethod
     def collate(cls, samples: Sequence[tuple[torch.Tensor, torch.Tensor, Crop]]) -> Windows:
         """A batch of samples, for a DataLoader."""
-        images, labels, crops = zip(*samples, strict=True)
-        return cls(list(images), list(labels), list(crops))
+        parts = [part.flatten() for image, label, _ in samples for part in (image, label)]
+        sizes = [(label.shape[0], label.shape[1]) for _, label, _ in samples]
+        return cls(torch.cat(parts), sizes, [crop for *_, crop in samples])
 
     def pin_memory(self) -> Windows:
         """The same in memory that a GPU reads while the CPU goes on; a DataLoader calls this."""
-        return Windows(
-            [image.pin_memory() for image in self.images],
-            [label.pin_memory() for label in self.labels],
-            self.crops,
-        )
+        return Windows(self.pixels.pin_memory(), self.sizes, self.crops)
 
 
 @torch.no_grad()
@@ -44,9 +44,11 @@ def render(batch: Windows, device: torch.device) -> tuple[torch.Tensor, torch.Te
     count, shape = len(batch.crops), batch.crops[0].shape
     images = torch.zeros((count, *shape, 3), device=device)
     labels = torch.full((count, *shape), IGNORE_ID, dtype=torch.uint8, device=device)
-    for index, crop in enumerate(batch.crops):
-        window = batch.images[index].to(device, non_blocking=True).float()
-        ids = batch.labels[index].to(device, non_blocking=True)
+    counts = [part * rows * columns for rows, columns in batch.sizes for part in (3, 1)]
+    parts = batch.pixels.to(device, non_blocking=True).split_with_sizes(counts)
+    for index, (crop, size) in enumerate(zip(batch.crops, batch.sizes, strict=True)):
+        window = parts[2 * index].view(*size, 3).float()
+        ids = parts[2 * index + 1].view(size)
         rows, columns = (
             _resampling(source, target, crop.shrinks, crop.blur, device)
             for source, target in zip(ids.shape, crop.resized, strict=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import TypeVar
 
 import torch
@@ -11,7 +12,12 @@ import torch.distributed as dist
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
+from contextnet_ros.files import UserError
+
 Module = TypeVar("Module", bound=nn.Module)
+
+# The others wait while the first process validates, and while the slowest reads its data.
+_LONGEST_WAIT = timedelta(hours=2)
 
 
 @dataclass(frozen=True)
@@ -61,22 +67,33 @@ class World:
 def join(device: str) -> tuple[World, str]:
     """The world that torchrun's variables describe, and this process's device in it.
 
-    "auto" and "cuda" become the GPU of the local rank. Without the variables: alone.
+    "auto" and "cuda" become the GPU of the local rank. Without the variables: alone. Raises
+    UserError where there is no such GPU.
     """
     size = int(os.environ.get("WORLD_SIZE", "1"))
     if size == 1:
         return World(), device
     rank = int(os.environ["RANK"])
+    if device.startswith("cuda:"):
+        raise UserError(
+            f"device {device} is one for {size} processes: give cuda, each takes its own"
+        )
     on_gpu = torch.cuda.is_available() and device in ("auto", "cuda")
     if on_gpu:
-        device = f"cuda:{os.environ.get('LOCAL_RANK', '0')}"
+        local, gpus = int(os.environ.get("LOCAL_RANK", "0")), torch.cuda.device_count()
+        if local >= gpus:
+            raise UserError(f"process {local + 1} here has no GPU: give --nproc-per-node {gpus}")
+        device = f"cuda:{local}"
         torch.cuda.set_device(device)
     if not dist.is_initialized():
-        dist.init_process_group("nccl" if on_gpu else "gloo")
+        dist.init_process_group("nccl" if on_gpu else "gloo", timeout=_LONGEST_WAIT)
     return World(rank, size), device
 
 
 def leave() -> None:
-    """End what `join` began."""
+    """End what `join` began, where all processes do.
+
+    Not after an error of one: nccl's end waits for the others, who wait for that process.
+    """
     if dist.is_initialized():
         dist.destroy_process_group()

@@ -16,6 +16,7 @@ from tqdm import tqdm
 from contextnet_ros.files import UserError
 from contextnet_ros.inference import Segmenter, model_path
 from contextnet_ros.inference.backend import choose_device
+from contextnet_ros.inference.device import fastest_convolutions
 from contextnet_ros.network import (
     ContextNet,
     NetworkSize,
@@ -203,17 +204,23 @@ class Training:
         parts = self.objective(self.parallel, images, labels)
         loss = torch.stack(list(parts.values())).sum()
         everywhere = self.world.total(torch.stack([loss, *parts.values()])) / self.world.size
-        values = dict(zip(("loss", *parts), everywhere.tolist(), strict=True))
-        if not math.isfinite(values["loss"]):
-            raise self._not_finite(f"the loss is {values['loss']}", images, labels)
+        values: dict[str, float] = {}
+
+        def look() -> None:
+            values.update(zip(("loss", *parts), everywhere.tolist(), strict=True))
+            if not math.isfinite(values["loss"]):
+                raise FloatingPointError(f"the loss is {values['loss']}")
+
+        clip = self.recipe.gradient_clip
         try:
-            self.precision.step(loss, self.model, self.optimizer, self.recipe.gradient_clip)
+            self.precision.step(loss, self.model, self.optimizer, clip, look)
         except FloatingPointError as error:
             raise self._not_finite(str(error), images, labels) from error
         self.average.update(self.model, self.step)
         self.step += 1
         return values
 
+    @fastest_convolutions()  # crops have one size
     def run(self, stop: Callable[[], bool] = lambda: False) -> Path:
         """Train to the end, or until `stop()`; returns the path of the best weights so far."""
         recipe = self.recipe

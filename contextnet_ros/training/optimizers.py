@@ -59,24 +59,29 @@ class TensorFlowRMSprop(Optimizer):
         if closure is not None:
             raise ValueError("TensorFlowRMSprop takes no closure")
         for group in self.param_groups:
-            for parameter in group["params"]:
-                if parameter.grad is not None:
-                    self._update(parameter, parameter.grad, group)
+            parameters = [p for p in group["params"] if p.grad is not None]
+            if parameters:
+                self._update(parameters, group)
 
-    def _update(
-        self, parameter: torch.Tensor, gradient: torch.Tensor, group: dict[str, Any]
-    ) -> None:
-        state = self.state[parameter]
-        if not state:
-            state["square"] = torch.ones_like(parameter)
-            state["buffer"] = torch.zeros_like(parameter)
-        square, buffer = state["square"], state["buffer"]
+    def _update(self, parameters: list[torch.Tensor], group: dict[str, Any]) -> None:
+        for parameter in parameters:
+            if not self.state[parameter]:
+                self.state[parameter]["square"] = torch.ones_like(parameter)
+                self.state[parameter]["buffer"] = torch.zeros_like(parameter)
+        squares = [self.state[parameter]["square"] for parameter in parameters]
+        buffers = [self.state[parameter]["buffer"] for parameter in parameters]
+        # All at once, as PyTorch's own optimizers: one by one, a GPU would wait for a thousand
+        # launches.
+        gradients = tuple(parameter.grad for parameter in parameters if parameter.grad is not None)
         if group["weight_decay"]:
-            gradient = gradient.add(parameter, alpha=group["weight_decay"])
-        square.mul_(group["discount"]).addcmul_(gradient, gradient, value=1 - group["discount"])
-        step = gradient / (square + group["epsilon"]).sqrt_()
-        buffer.mul_(group["momentum"]).add_(step, alpha=group["lr"])
-        parameter.sub_(buffer)
+            gradients = torch._foreach_add(gradients, parameters, alpha=group["weight_decay"])
+        torch._foreach_mul_(squares, group["discount"])
+        torch._foreach_addcmul_(squares, gradients, gradients, value=1 - group["discount"])
+        roots = torch._foreach_add(squares, group["epsilon"])
+        torch._foreach_sqrt_(roots)
+        torch._foreach_mul_(buffers, group["momentum"])
+        torch._foreach_add_(buffers, torch._foreach_div(gradients, roots), alpha=group["lr"])
+        torch._foreach_sub_(parameters, buffers)
 
 
 def make_optimizer(model: nn.Module, recipe: Recipe) -> Optimizer:

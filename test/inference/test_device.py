@@ -79,7 +79,7 @@ def test_a_recording_keeps_what_the_process_chose_for_its_convolutions(monkeypat
 @pytest.mark.parametrize("failed", [False, True])
 def test_pinned_memory_of_a_failed_device_is_never_freed(monkeypatch, failed):
     make = torch.empty
-    monkeypatch.setattr(torch, "empty", lambda shape, dtype, pin_memory: make(shape, dtype=dtype))
+    monkeypatch.setattr(torch, "empty", lambda shape, dtype, **_options: make(shape, dtype=dtype))
     device = CudaDevice(torch.device("cuda", 0))
     # An array of NumPy keeps the memory, and not the tensor that it was made of.
     arrays = [device.host_memory((2, 3)).numpy() for _ in range(2)]

@@ -77,7 +77,7 @@ def test_noise_has_the_drawn_strength_and_is_the_seeds() -> None:
     grey = torch.full((64, 96, 3), 128, dtype=torch.uint8)
     label = torch.zeros((64, 96), dtype=torch.uint8)
     crop = Crop(np.s_[0:64, 0:96], False, (64, 96), (64, 96), noise=8.0, noise_seed=5)
-    batch = Windows([grey, grey], [label, label], [crop, crop])
+    batch = Windows.collate([(grey, label, crop)] * 2)
     images, _ = crop_device.render(batch, CPU)
     assert torch.equal(images[0], images[1])
     host, _ = crop_host.render(crop, grey.numpy(), label.numpy())
