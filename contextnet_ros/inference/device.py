@@ -212,7 +212,8 @@ def fastest_convolutions() -> Iterator[None]:
 
 def failure(error: BaseException) -> str:
     """Return what an exception of the device means: "memory" (there is too little, the device goes
-    on), "device" (nothing that follows can be trusted), or "" for any other.
+    on), "build" (torch has no code for it), "device" (nothing that follows can be trusted), or ""
+    for any other.
     """
     chain: list[BaseException] = []
     link: BaseException | None = error
@@ -225,6 +226,8 @@ def failure(error: BaseException) -> str:
         return "memory"
     if any(isinstance(link, torch.OutOfMemoryError) for link in chain):
         return "memory"
+    if any("cuda error: no kernel image" in text for text in texts):
+        return "build"
     return "device" if any(_DEVICE_FAILED.search(text) for text in texts) else ""
 
 
@@ -233,14 +236,14 @@ def explained(error: Exception, device: torch.device, what: str, remedy: str = R
     for `what` or torch is not built for it, a DeviceError where it failed, and any other as it is.
     """
     kind = "" if isinstance(error, UserError) else failure(error)
-    if kind == "device" and "no kernel image" in str(error):
-        return UserError(
-            f"torch {torch.__version__} has no code for {device} ({first_line(error)}): install a "
-            "build for this GPU, or choose device cpu"
-        )
     if kind == "memory":
         return UserError(
             f"{device} has too little memory for {what} ({first_line(error)}): {remedy}"
+        )
+    if kind == "build":
+        return UserError(
+            f"torch {torch.__version__} has no code for {device} ({first_line(error)}): install a "
+            "build for this GPU, or choose device cpu"
         )
     if kind == "device":
         return DeviceError(

@@ -14,7 +14,7 @@ from contextnet_ros.network import VARIANTS, read_header
 from contextnet_ros.tools import bench, evaluate
 from contextnet_ros.tools.train import run_until_interrupted
 from contextnet_ros.training.checkpoint import BEST_NAME
-from contextnet_ros.training.distributed import World, join, leave
+from contextnet_ros.training.distributed import World, joined
 from contextnet_ros.training.recipe import Recipe
 from contextnet_ros.training.sources import parse_roots, root_of
 from contextnet_ros.training.stages import Setup
@@ -119,11 +119,9 @@ def main(argv: list[str] | None = None) -> int:
 def _study(options: argparse.Namespace) -> int:
     recipe = Recipe.load(options.recipe).with_settings(options.set)
     check_writable(options.json)
-    world, device = join(options.device)
-    setup = Setup(parse_roots(options.root), device, options.workers, world)
-    code = _run(options, recipe, setup, world)
-    leave()
-    return code
+    with joined(options.device) as (world, device):
+        setup = Setup(parse_roots(options.root), device, options.workers, world)
+        return _run(options, recipe, setup, world)
 
 
 def _run(options: argparse.Namespace, recipe: Recipe, setup: Setup, world: World) -> int:

@@ -14,7 +14,7 @@ from contextnet_ros.files import check_writable, run_command, write_json
 from contextnet_ros.inference.backend import choose_device, unused_gpu
 from contextnet_ros.network import read_header
 from contextnet_ros.provenance import provenance
-from contextnet_ros.training.distributed import World, join, leave
+from contextnet_ros.training.distributed import World, joined
 from contextnet_ros.training.loop import Training
 from contextnet_ros.training.recipe import Recipe
 from contextnet_ros.training.sources import parse_roots
@@ -104,10 +104,8 @@ def _train(options: argparse.Namespace) -> int:
         print(yaml.safe_dump(recipe.to_dict(), sort_keys=False), end="")
         return 0
     check_writable(options.json)
-    world, device = join(options.device)
-    code = _run(options, recipe, world, device)
-    leave()
-    return code
+    with joined(options.device) as (world, device):
+        return _run(options, recipe, world, device)
 
 
 def _run(options: argparse.Namespace, recipe: Recipe, world: World, device: str) -> int:

@@ -39,14 +39,15 @@ class AveragedWeights(Generic[Module]):
     @torch.no_grad()
     def update(self, module: Module, step: int) -> None:
         decay = min(self.decay, (1 + step) / (10 + step))
-        kept, new = self.module.state_dict().values(), module.state_dict().values()
-        pairs = list(zip(kept, new, strict=True))
-        floats = [pair for pair in pairs if pair[0].is_floating_point()]
-        counts = [pair for pair in pairs if not pair[0].is_floating_point()]
+        mine, theirs = (list(m.state_dict().values()) for m in (self.module, module))
+        floats, counts = (
+            [k for k, tensor in enumerate(mine) if tensor.is_floating_point() == wanted]
+            for wanted in (True, False)
+        )
         # All at once: one by one, a GPU would wait for hundreds of launches.
-        torch._foreach_lerp_([mine for mine, _ in floats], [new for _, new in floats], 1 - decay)
+        torch._foreach_lerp_([mine[k] for k in floats], [theirs[k] for k in floats], 1 - decay)
         if counts:
-            torch._foreach_copy_([mine for mine, _ in counts], [new for _, new in counts])
+            torch._foreach_copy_([mine[k] for k in counts], [theirs[k] for k in counts])
 
 
 def save_checkpoint(folder: Path, state: dict[str, Any]) -> None:

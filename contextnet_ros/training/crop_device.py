@@ -46,9 +46,9 @@ def render(batch: Windows, device: torch.device) -> tuple[torch.Tensor, torch.Te
     labels = torch.full((count, *shape), IGNORE_ID, dtype=torch.uint8, device=device)
     counts = [part * rows * columns for rows, columns in batch.sizes for part in (3, 1)]
     parts = batch.pixels.to(device, non_blocking=True).split_with_sizes(counts)
-    for index, (crop, size) in enumerate(zip(batch.crops, batch.sizes, strict=True)):
-        window = parts[2 * index].view(*size, 3).float()
-        ids = parts[2 * index + 1].view(size)
+    windows = zip(batch.crops, batch.sizes, parts[::2], parts[1::2], strict=True)
+    for index, (crop, size, pixels, marks) in enumerate(windows):
+        window, ids = pixels.view(*size, 3).float(), marks.view(size)
         rows, columns = (
             _resampling(source, target, crop.shrinks, crop.blur, device)
             for source, target in zip(ids.shape, crop.resized, strict=True)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TypeVar
@@ -90,10 +92,15 @@ def join(device: str) -> tuple[World, str]:
     return World(rank, size), device
 
 
-def leave() -> None:
-    """End what `join` began, where all processes do.
-
-    Not after an error of one: nccl's end waits for the others, who wait for that process.
-    """
-    if dist.is_initialized():
-        dist.destroy_process_group()
+@contextmanager
+def joined(device: str) -> Iterator[tuple[World, str]]:
+    """What `join` gives, for a block; ends with it."""
+    whole = False
+    try:
+        yield join(device)
+        whole = True
+    finally:
+        # After an error of this process nccl's end would wait for the others, who wait for it.
+        # Without gloo's end, which does not wait, Python's may be an abort.
+        if dist.is_initialized() and (whole or dist.get_backend() != "nccl"):
+            dist.destroy_process_group()

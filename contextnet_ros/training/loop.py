@@ -14,14 +14,13 @@ import torch
 from tqdm import tqdm
 
 from contextnet_ros.files import UserError
-from contextnet_ros.inference import Segmenter, model_path
+from contextnet_ros.inference import Segmenter
 from contextnet_ros.inference.backend import choose_device
 from contextnet_ros.inference.device import fastest_convolutions
 from contextnet_ros.network import (
     ContextNet,
     NetworkSize,
     WeightHeader,
-    load_weights,
     save_weights,
 )
 from contextnet_ros.training.checkpoint import (
@@ -52,6 +51,7 @@ from contextnet_ros.training.start import (
     check_labelled,
     class_weights,
     initial_model,
+    read_init,
     training_mode,
 )
 
@@ -96,10 +96,7 @@ class Training:
             # All of the start is in the checkpoint; its file may be gone.
             start, self.start_licences = None, state["start_licences"]
         else:
-            if start is None and recipe.init is not None:
-                start = load_weights(model_path(recipe.init))
-                if self.world.leads and start[1].width < recipe.width:
-                    print(f"init {recipe.init} is {start[1].network}: widened to {recipe.width:g}")
+            start = start or read_init(recipe, tell=self.world.leads)
             self.start_licences = [] if start is None else [start[1].data_licence]
         teachers = Teachers(recipe.teacher, self.table, self.device)
         entries = [*recipe.train, *recipe.validate]
@@ -204,16 +201,13 @@ class Training:
         parts = self.objective(self.parallel, images, labels)
         loss = torch.stack(list(parts.values())).sum()
         everywhere = self.world.total(torch.stack([loss, *parts.values()])) / self.world.size
-        values: dict[str, float] = {}
-
-        def look() -> None:
-            values.update(zip(("loss", *parts), everywhere.tolist(), strict=True))
-            if not math.isfinite(values["loss"]):
-                raise FloatingPointError(f"the loss is {values['loss']}")
-
-        clip = self.recipe.gradient_clip
+        self.precision.backward(loss, self.optimizer)
+        # Read only now: a GPU is at the gradients meanwhile.
+        values = dict(zip(("loss", *parts), everywhere.tolist(), strict=True))
+        if not math.isfinite(values["loss"]):
+            raise self._not_finite(f"the loss is {values['loss']}", images, labels)
         try:
-            self.precision.step(loss, self.model, self.optimizer, clip, look)
+            self.precision.step(self.model, self.optimizer, self.recipe.gradient_clip)
         except FloatingPointError as error:
             raise self._not_finite(str(error), images, labels) from error
         self.average.update(self.model, self.step)

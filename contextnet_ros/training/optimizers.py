@@ -61,18 +61,23 @@ class TensorFlowRMSprop(Optimizer):
         for group in self.param_groups:
             parameters = [p for p in group["params"] if p.grad is not None]
             if parameters:
-                self._update(parameters, group)
+                self._update(parameters, tuple(p.grad for p in parameters), group)
 
-    def _update(self, parameters: list[torch.Tensor], group: dict[str, Any]) -> None:
-        for parameter in parameters:
-            if not self.state[parameter]:
-                self.state[parameter]["square"] = torch.ones_like(parameter)
-                self.state[parameter]["buffer"] = torch.zeros_like(parameter)
-        squares = [self.state[parameter]["square"] for parameter in parameters]
-        buffers = [self.state[parameter]["buffer"] for parameter in parameters]
+    def _update(
+        self,
+        parameters: list[torch.Tensor],
+        gradients: tuple[torch.Tensor, ...],
+        group: dict[str, Any],
+    ) -> None:
+        states = [self.state[parameter] for parameter in parameters]
+        for parameter, state in zip(parameters, states, strict=True):
+            if not state:
+                state["square"] = torch.ones_like(parameter)
+                state["buffer"] = torch.zeros_like(parameter)
+        squares = [state["square"] for state in states]
+        buffers = [state["buffer"] for state in states]
         # All at once, as PyTorch's own optimizers: one by one, a GPU would wait for a thousand
         # launches.
-        gradients = tuple(parameter.grad for parameter in parameters if parameter.grad is not None)
         if group["weight_decay"]:
             gradients = torch._foreach_add(gradients, parameters, alpha=group["weight_decay"])
         torch._foreach_mul_(squares, group["discount"])

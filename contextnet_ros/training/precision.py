@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 
 import torch
 from torch import nn
@@ -37,24 +36,18 @@ class Precision:
             self._device.type, dtype=PRECISIONS[self.name], enabled=self.name != "float32"
         )
 
-    def step(
-        self,
-        loss: torch.Tensor,
-        model: nn.Module,
-        optimizer: Optimizer,
-        clip: float | None,
-        look: Callable[[], None] = lambda: None,
-    ) -> None:
-        """One step down the gradient of `loss`, whose norm is at most `clip` where that is given.
+    def backward(self, loss: torch.Tensor, optimizer: Optimizer) -> None:
+        """Start the gradients of `loss`; a GPU is at them when this returns."""
+        optimizer.zero_grad(set_to_none=True)
+        self._scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
 
-        `look` reads the loss while a GPU is at the gradients; what it raises ends the step.
+    def step(self, model: nn.Module, optimizer: Optimizer, clip: float | None) -> None:
+        """One step down the gradients, whose norm is at most `clip` where that is given.
+
         A float16 step whose gradients overflow is left out, and the next one scaled by less. In
         the others such gradients raise FloatingPointError, with the weights as they were, and in
         float16 where even gradients as they are overflow.
         """
-        optimizer.zero_grad(set_to_none=True)
-        self._scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
-        look()
         scaled = self._scaler.is_enabled()
         if clip is not None or not scaled:
             self._scaler.unscale_(optimizer)

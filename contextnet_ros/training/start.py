@@ -10,14 +10,28 @@ from torch import nn
 from tqdm import tqdm
 
 from contextnet_ros.files import UserError
+from contextnet_ros.inference import model_path
 from contextnet_ros.labels import IGNORE_ID, ClassTable
-from contextnet_ros.network import ContextNet, WeightHeader
+from contextnet_ros.network import ContextNet, WeightHeader, load_weights
 from contextnet_ros.training.auxiliary import AuxiliaryHead, TrainedNetwork
 from contextnet_ros.training.branches import zero_branch
 from contextnet_ros.training.datasets import LabelledFrames
 from contextnet_ros.training.distributed import World
 from contextnet_ros.training.recipe import Recipe
 from contextnet_ros.training.widening import widen
+
+
+def read_init(recipe: Recipe, tell: bool) -> tuple[ContextNet, WeightHeader] | None:
+    """The recipe's `init` and its header, if it has one; `tell`: say so if it will be widened.
+
+    Raises UserError for a file that is no weight file or is not there.
+    """
+    if recipe.init is None:
+        return None
+    network, header = load_weights(model_path(recipe.init))
+    if tell and header.width < recipe.width:
+        print(f"init {recipe.init} is {header.network}: widened to {recipe.width:g}")
+    return network, header
 
 
 def initial_model(

@@ -98,6 +98,8 @@ def test_pinned_memory_of_a_failed_device_is_never_freed(monkeypatch, failed):
         (RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"), "memory"),
         (RuntimeError("CUDA error: an illegal memory access was encountered"), "device"),
         (RuntimeError("CUDA error: unspecified launch failure"), "device"),
+        (RuntimeError("CUDA error: no kernel image is available for execution"), "build"),
+        (RuntimeError(f"{TRITON}: no kernel image is available for execution"), ""),
         (RuntimeError("cuDNN error: CUDNN_STATUS_EXECUTION_FAILED"), "device"),
         (RuntimeError(f"{TRITON}: an illegal memory access was encountered"), "device"),
         (RuntimeError(f"{TRITON}: out of memory"), "memory"),

@@ -6,17 +6,19 @@ import os
 import socket
 import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 import torch
+import torch.distributed as dist
 import yaml
 
 from contextnet_ros.files import UserError
 from contextnet_ros.labels import CAMVID
 from contextnet_ros.network import ContextNet, WeightHeader, load_weights, save_weights
 from contextnet_ros.training.checkpoint import CHECKPOINT_NAME
-from contextnet_ros.training.distributed import World, join
+from contextnet_ros.training.distributed import World, join, joined
 from contextnet_ros.training.loop import Training
 from contextnet_ros.training.recipe import Recipe
 
@@ -171,6 +173,23 @@ def test_processes_that_have_no_gpu_of_their_own_are_told_so(
     monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
     with pytest.raises(UserError, match=says):
         join(device)
+
+
+@pytest.mark.parametrize(
+    ("backend", "fails", "ended"),
+    [("nccl", False, 1), ("nccl", True, 0), ("gloo", False, 1), ("gloo", True, 1)],
+)
+def test_an_error_does_not_wait_for_the_other_processes(
+    monkeypatch: pytest.MonkeyPatch, backend: str, fails: bool, ended: int
+) -> None:
+    ends: list[bool] = []
+    monkeypatch.setattr(dist, "is_initialized", lambda: True)
+    monkeypatch.setattr(dist, "get_backend", lambda: backend)
+    monkeypatch.setattr(dist, "destroy_process_group", lambda: ends.append(True))
+    with pytest.raises(UserError) if fails else nullcontext(), joined("cpu"):
+        if fails:
+            raise UserError("the disk is full")
+    assert len(ends) == ended
 
 
 def test_batch_norms_of_gpus_are_synchronized_and_keep_their_names() -> None:

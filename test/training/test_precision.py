@@ -17,6 +17,17 @@ from contextnet_ros.training.recipe import Recipe
 CPU = torch.device("cpu")
 
 
+def step(
+    precision: Precision,
+    loss: torch.Tensor,
+    layer: torch.nn.Module,
+    optimizer: torch.optim.Optimizer,
+    clip: float | None,
+) -> None:
+    precision.backward(loss, optimizer)
+    precision.step(layer, optimizer, clip)
+
+
 @pytest.mark.parametrize(
     ("name", "kind", "capability", "expected"),
     [
@@ -60,7 +71,7 @@ def test_the_network_runs_in_the_precision_and_its_weights_stay_in_float32(
     with precision.autocast():
         outputs = layer(inputs)
     assert outputs.dtype == dtype
-    precision.step(outputs.float().mean(), layer, optimizer, None)
+    step(precision, outputs.float().mean(), layer, optimizer, None)
     assert layer.weight.dtype == torch.float32
     # The gradient of a mean over 3 x 2 outputs, unscaled.
     expected = before - 0.1 * inputs.sum(0) / 6
@@ -72,10 +83,10 @@ def test_a_float16_step_that_overflows_is_left_out_and_the_next_is_scaled_by_les
     optimizer = torch.optim.SGD(layer.parameters(), lr=1.0)
     precision = Precision("float16", CPU)
     before = layer.weight.detach().clone()
-    precision.step(layer.weight.sum() * 1e38, layer, optimizer, None)
+    step(precision, layer.weight.sum() * 1e38, layer, optimizer, None)
     assert torch.equal(layer.weight.detach(), before)
     assert precision.state_dict()["scale"] == 2.0**15
-    precision.step(layer.weight.sum() * 2, layer, optimizer, None)
+    step(precision, layer.weight.sum() * 2, layer, optimizer, None)
     torch.testing.assert_close(layer.weight.detach(), before - 2)
 
 
@@ -85,12 +96,12 @@ def test_float16_ends_where_gradients_overflow_unscaled_too() -> None:
     precision = Precision("float16", CPU)
     before = layer.weight.detach().clone()
     for _ in range(16):
-        precision.step((layer.weight * 0).sum().sqrt(), layer, optimizer, None)
+        step(precision, (layer.weight * 0).sum().sqrt(), layer, optimizer, None)
     with pytest.raises(FloatingPointError, match="the gradients overflow in float16, unscaled too"):
-        precision.step((layer.weight * 0).sum().sqrt(), layer, optimizer, None)
+        step(precision, (layer.weight * 0).sum().sqrt(), layer, optimizer, None)
     assert torch.equal(layer.weight.detach(), before)
     # Gradients that don't overflow are a step, whatever the scale has come to.
-    precision.step(layer.weight.sum() * 2, layer, optimizer, None)
+    step(precision, layer.weight.sum() * 2, layer, optimizer, None)
     torch.testing.assert_close(layer.weight.detach(), before - 2)
 
 
@@ -102,7 +113,7 @@ def test_gradients_that_are_not_finite_leave_the_weights_as_they_were(clip: floa
     # A root's slope at zero is infinite, its value is not.
     loss = (layer.weight * 0).sum().sqrt()
     with pytest.raises(FloatingPointError, match="norm of the gradients is nan"):
-        Precision("float32", CPU).step(loss, layer, optimizer, clip)
+        step(Precision("float32", CPU), loss, layer, optimizer, clip)
     assert torch.equal(layer.weight.detach(), before)
 
 
@@ -110,7 +121,7 @@ def test_gradients_are_clipped_after_their_scale_is_taken_out() -> None:
     layer = torch.nn.Linear(1, 1, bias=False)
     optimizer = torch.optim.SGD(layer.parameters(), lr=1.0)
     before = layer.weight.detach().clone()
-    Precision("float16", CPU).step(layer.weight.sum() * 7, layer, optimizer, 0.5)
+    step(Precision("float16", CPU), layer.weight.sum() * 7, layer, optimizer, 0.5)
     torch.testing.assert_close(layer.weight.detach(), before - 0.5, atol=1e-5, rtol=0)
 
 
@@ -118,32 +129,10 @@ def test_the_scale_goes_on_where_it_stood() -> None:
     first, second = Precision("float16", CPU), Precision("float16", CPU)
     layer = torch.nn.Linear(1, 1)
     optimizer = torch.optim.SGD(layer.parameters(), lr=1.0)
-    first.step(layer.weight.sum() * 1e38, layer, optimizer, None)
+    step(first, layer.weight.sum() * 1e38, layer, optimizer, None)
     second.load_state_dict(first.state_dict())
     assert second.state_dict() == first.state_dict()
     Precision("float32", CPU).load_state_dict({})
-
-
-def compare_gradients(device: str, dtype: torch.dtype) -> None:
-    """Of the layer that a CPU gets wrong in bfloat16, in 16 bits and in 32."""
-    torch.manual_seed(0)
-    unit = FusionUnit(48, 48, 48, 4).to(device, memory_format=torch.channels_last).eval()
-    parts = [torch.randn(4, 48, 32, 64), torch.randn(4, 48, 8, 16)]
-    gradients = []
-    for enabled in (False, True):
-        inputs = [
-            part.to(device, memory_format=torch.channels_last).requires_grad_() for part in parts
-        ]
-        unit.zero_grad(set_to_none=True)
-        with torch.autocast(device, dtype=dtype, enabled=enabled):
-            fused = unit(*inputs)
-        # Small gradients would be zero in float16.
-        (1024 * fused.float().square().mean()).backward()
-        made = [value.grad for value in (*unit.parameters(), *inputs)]
-        gradients.append([gradient.float().flatten() for gradient in made if gradient is not None])
-    assert len(gradients[0]) == len(gradients[1]) > 8
-    for exact, half in zip(*gradients, strict=True):
-        assert torch.cosine_similarity(exact, half, dim=0) > 0.99
 
 
 @pytest.mark.gpu
@@ -168,12 +157,40 @@ def test_a_gpu_trains_in_16_bits_and_goes_on_from_its_checkpoint(tmp_path: Path,
     assert log[1]["loss"] < 0.95 * log[0]["loss"]
 
 
-@pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device; torch finds none")
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_a_gpu_has_the_right_gradients_of_the_dilated_layer_in_16_bits(dtype: torch.dtype) -> None:
-    compare_gradients("cuda", dtype)
+ON_GPU = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(
+        not torch.cuda.is_available(), reason="needs a CUDA device; torch finds none"
+    ),
+]
 
 
-def test_the_comparison_of_gradients_on_a_cpu() -> None:
-    compare_gradients("cpu", torch.float16)
+@pytest.mark.parametrize(
+    ("device", "dtype"),
+    [
+        ("cpu", torch.float16),
+        pytest.param("cuda", torch.float16, marks=ON_GPU),
+        pytest.param("cuda", torch.bfloat16, marks=ON_GPU),
+    ],
+)
+def test_the_layer_that_cpus_get_wrong_in_bfloat16_has_its_gradients_in_16_bits(
+    device: str, dtype: torch.dtype
+) -> None:
+    torch.manual_seed(0)
+    unit = FusionUnit(48, 48, 48, 4).to(device, memory_format=torch.channels_last).eval()
+    parts = [torch.randn(4, 48, 32, 64), torch.randn(4, 48, 8, 16)]
+    gradients = []
+    for enabled in (False, True):
+        inputs = [
+            part.to(device, memory_format=torch.channels_last).requires_grad_() for part in parts
+        ]
+        unit.zero_grad(set_to_none=True)
+        with torch.autocast(device, dtype=dtype, enabled=enabled):
+            fused = unit(*inputs)
+        # Small gradients would be zero in float16.
+        (1024 * fused.float().square().mean()).backward()
+        made = [value.grad for value in (*unit.parameters(), *inputs)]
+        gradients.append([gradient.float().flatten() for gradient in made if gradient is not None])
+    assert len(gradients[0]) == len(gradients[1]) > 8
+    for exact, half in zip(*gradients, strict=True):
+        assert torch.cosine_similarity(exact, half, dim=0) > 0.99
