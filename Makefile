@@ -18,6 +18,11 @@ DEV_STAMP := $(VENV)/.installed-dev
 # From the environment, quoted: a requirement such as torch>=2.4 is no redirection.
 export TORCH
 
+# What a sourced ROS has put there would come before the wheels' own.
+ifdef ROS_DISTRO
+unexport ROS_DISTRO PYTHONPATH LD_LIBRARY_PATH AMENT_PREFIX_PATH RMW_IMPLEMENTATION
+endif
+
 .PHONY: setup demo test lint docs bench-node soak clean force
 
 setup: $(RUN_STAMP)

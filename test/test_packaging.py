@@ -211,3 +211,18 @@ def test_pip_install_finds_models_and_config(tmp_path: Path) -> None:
     assert {p.name for p in (prefix / "bin").iterdir()} >= COMMANDS
     marker = prefix / "share" / "ament_index" / "resource_index" / "packages" / "contextnet_ros"
     assert marker.is_file()
+
+
+@pytest.mark.parametrize("distribution", ["jazzy", None])
+def test_make_leaves_a_sourced_ros_out(distribution: str | None, tmp_path: Path) -> None:
+    probe = tmp_path / "probe.mk"
+    probe.write_text("probe:\n\t@env\n")
+    sourced = {"PYTHONPATH": "/opt/ros/site-packages", "LD_LIBRARY_PATH": "/opt/ros/lib"}
+    env = {**os.environ, **sourced, **({"ROS_DISTRO": distribution} if distribution else {})}
+    if distribution is None:
+        env.pop("ROS_DISTRO", None)
+    command = ["make", "--no-print-directory", "-f", "Makefile", "-f", str(probe), "probe"]
+    ran = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=True)
+    seen = {line.partition("=")[0] for line in ran.stdout.splitlines()}
+    assert not {"ROS_DISTRO", *(sourced if distribution else ())} & seen
+    assert distribution or sourced.keys() <= seen
