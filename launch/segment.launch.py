@@ -59,6 +59,12 @@ ARGUMENTS = (
         "Empty: as params_file says.",
     ),
     DeclareLaunchArgument(
+        "network_size",
+        default_value="",
+        description="Size at which the network sees a frame: frame, scale S or long_side N, as "
+        '"long_side 640": fewer pixels are faster. Empty: as params_file says.',
+    ),
+    DeclareLaunchArgument(
         "params_file",
         default_value=str(HERE.parent / "config" / "segment.yaml"),
         description="YAML file with the node's parameters.",
@@ -134,7 +140,8 @@ def start_segmenter(context: LaunchContext) -> list[LaunchDescriptionEntity]:
     if not Path(params_file).is_file():
         # launch_ros only warns, and the node would run with its defaults.
         raise FileNotFoundError(f"params_file:={params_file} does not exist: give its path")
-    texts = {name: given(context, name) for name in ("model", "device", "image_transport")}
+    names = ("model", "device", "network_size", "image_transport")
+    texts = {name: given(context, name) for name in names}
     switches = {name: given(context, name) for name in ("autostart", "use_sim_time")}
     parameters: dict[str, object] = {
         # As text, or a model named 11 would be taken for a number.

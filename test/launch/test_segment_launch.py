@@ -49,14 +49,14 @@ def started(domain, **arguments):
     )
 
 
-def answer(domain, weights, image, node):
-    """Ask for the label of a street, and hold it against the Segmenter's."""
+def answer(domain, weights, image, node, **settings):
+    """Ask for the label of a street, and hold it against the Segmenter's with these `settings`."""
     peer = harness.Peer(domain, image=image, node=node)
     try:
         peer.wait_for_node()
         street = harness.street(96, 160)
         label = peer.ask(peer.message(street))
-        expected = Segmenter.load(weights, device="cpu", num_threads=1)(street).label
+        expected = Segmenter.load(weights, device="cpu", num_threads=1, **settings)(street).label
         np.testing.assert_array_equal(harness.to_array(label), expected)
     finally:
         peer.close()
@@ -64,12 +64,14 @@ def answer(domain, weights, image, node):
 
 @launch_pytest.fixture
 def one_camera(small):
-    return started(ONE, image="/camera/image_raw", namespace="robot1", **small)
+    return started(
+        ONE, image="/camera/image_raw", namespace="robot1", network_size="long_side 96", **small
+    )
 
 
 @pytest.mark.launch(fixture=one_camera)
 def test_an_image_on_the_given_topic_is_answered_with_its_mask(weights):
-    answer(ONE, weights, "/camera/image_raw", "/robot1/segmenter")
+    answer(ONE, weights, "/camera/image_raw", "/robot1/segmenter", network_size="long_side 96")
 
 
 @launch_pytest.fixture
