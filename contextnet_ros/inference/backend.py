@@ -112,11 +112,7 @@ def make_backend(
         if name not in ("auto", "openvino"):
             raise UserError(f"{what} is not for backend {name!r}: {others}")
         asked = "openvino"
-    if network.ppm and asked not in ("auto", "torch"):
-        raise UserError(f"{what} is not for pyramid pooling: {others}")
     notes: list[str] = []
-    if network.ppm and asked == "auto":
-        notes, asked = ["only torch has pyramid pooling here"], "torch"
     for candidate in BACKENDS[1:] if asked == "auto" else [asked]:
         try:
             if candidate == "openvino":

@@ -1,7 +1,8 @@
 """The folded network as an ONNX graph, written operator by operator with `onnx.helper`.
 
-The network is five operators (Conv, Clip, Add, AveragePool, Resize), so that no exporter is needed,
-whose output would change from one release of torch to the next.
+The network is five operators (Conv, Clip, Add, AveragePool, Resize), and a few more with pyramid
+pooling, so that no exporter is needed, whose output would change from one release of torch to the
+next.
 """
 
 from __future__ import annotations
@@ -44,15 +45,13 @@ def build_graph(
     it is given. They divide by the network's `size_multiple`, but for a frame's. `bfloat16`: the
     graph is to run in that, in which bytes less a whole number are exact; a frame's padding is
     then the mean rounded to a whole byte. Raises ValueError for another source or target and for a
-    size that the source can't have, TypeError for a network with pyramid pooling.
+    size that the source can't have.
     """
     if source not in SOURCES or target not in TARGETS:
         raise ValueError(f"no graph leads from {source!r} to {target!r}: {SOURCES}, {TARGETS}")
     multiple = network.size_multiple
     if size is not None and source not in _BYTES and size != padded_size(*size, multiple):
         raise ValueError(f"{source} of {size[0]} x {size[1]} do not divide by {multiple}")
-    if network.pyramid is not None:
-        raise TypeError("pyramid pooling has no ONNX form here")
     folded = fold_batch_norm(network)
     graph = Graph(blocked=source == "bordered")
     if size is not None:
@@ -65,6 +64,8 @@ def build_graph(
     else:
         features = features_of_frame(graph, branches, header, size, source, multiple, bfloat16)
     *detail, context = features
+    if folded.pyramid is not None:
+        context = graph.pyramid(folded.pyramid, context)
     result = graph.classify(folded, detail, context)
     if target == "full_logits":
         result = graph.enlarge(result, STRIDE)

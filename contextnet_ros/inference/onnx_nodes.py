@@ -14,7 +14,7 @@ from torch import nn
 
 from contextnet_ros import __version__
 from contextnet_ros.network import ContextNet
-from contextnet_ros.network.blocks import Bottleneck
+from contextnet_ros.network.blocks import Bottleneck, PyramidPooling
 from contextnet_ros.network.contextnet import FusionUnit
 
 # What ONNX Runtime 1.12, OpenVINO 2022 and TensorRT 8.5 read as well as their newest releases.
@@ -67,6 +67,12 @@ class Graph:
         """Add a vector of int64, named after its values."""
         name = "_".join(["integers", *map(str, values)])
         self._constants[name] = numpy_helper.from_array(np.asarray(values, np.int64), name)
+        return name
+
+    def integer(self, value: int) -> str:
+        """Add one int64 without a dimension."""
+        name = f"integer_{value}"
+        self._constants[name] = numpy_helper.from_array(np.asarray(value, np.int64), name)
         return name
 
     def convolution(
@@ -166,6 +172,60 @@ class Graph:
         for module in modules:
             features = self.module(module, features)
         return features
+
+    def pyramid(self, module: PyramidPooling, features: str) -> str:
+        """Add pyramid pooling; its grids are laid over features of whatever size."""
+        shape = self.node("Shape", [features])
+        number, plane = (self._part_of(shape, *ends) for ends in ((0, 1), (2, 4)))
+        parts = [features]
+        for grid, level in zip(module.GRIDS, module.levels, strict=True):
+            down = self._cells(self._part_of(shape, 2, 3), grid)
+            across = self.node("Transpose", [self._cells(self._part_of(shape, 3, 4), grid)])
+            means = self.node("MatMul", [self.node("MatMul", [down, features]), across])
+            pooled = self.module(level, means)
+            channels = next(level.parameters()).shape[0]
+            size = self.node("Concat", [number, self.integers(channels), plane], axis=0)
+            parts.append(
+                self.node(
+                    "Resize",
+                    [pooled, "", "", size],
+                    mode="linear",
+                    coordinate_transformation_mode="half_pixel",
+                )
+            )
+        joined = self.node("Concat", parts, axis=1)
+        return self.module(module.merge, joined)
+
+    def _part_of(self, vector: str, start: int, stop: int) -> str:
+        return self.node("Slice", [vector, self.integers(start), self.integers(stop)])
+
+    def _cells(self, length: str, cells: int) -> str:
+        """Add the matrix (cells, length) of means over cells, as adaptive pooling cuts them."""
+        firsts = self.integers(*range(cells))
+        nexts = self.integers(*range(1, cells + 1))
+        count = self.integers(cells)
+        start = self.node("Div", [self.node("Mul", [firsts, length]), count])
+        # Rounded up: neighbours share a place where the length does not divide.
+        end = self.node(
+            "Div",
+            [
+                self.node("Add", [self.node("Mul", [nexts, length]), self.integers(cells - 1)]),
+                count,
+            ],
+        )
+        column = self.integers(1)
+        start, end = (self.node("Unsqueeze", [bound, column]) for bound in (start, end))
+        scalars = self.integer(0), self.node("Squeeze", [length]), self.integer(1)
+        places = self.node("Range", list(scalars))
+        inside = self.node(
+            "And",
+            [self.node("GreaterOrEqual", [places, start]), self.node("Less", [places, end])],
+        )
+        members, sizes = (
+            self.node("Cast", [what], to=onnx.TensorProto.FLOAT)
+            for what in (inside, self.node("Sub", [end, start]))
+        )
+        return self.node("Div", [members, sizes])
 
     def classify(self, network: ContextNet, detail: Sequence[str], context: str) -> str:
         """Add fusion (Table 3), for cn124 in two steps, and classifier behind the features."""

@@ -94,8 +94,6 @@ def _export(options: argparse.Namespace) -> int:
     source, target = FUSED_ENDS[options.fused_ends]
     path = model_path(options.model)
     network, header = load_weights(path)
-    if network.ppm:
-        raise UserError(f"{path.stem} has pyramid pooling, which has no ONNX form here")
     size = _size(options.size, source, network.size_multiple)
     model = build_graph(network, header, size, source, target)
     with atomic_write(options.output) as temporary:

@@ -5,13 +5,18 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from decided_network import decided
 
 from contextnet_ros.labels import CAMVID
 from contextnet_ros.network import VARIANTS, ContextNet
+from contextnet_ros.network.blocks import PyramidPooling
 from contextnet_ros.network.contextnet import pad_to_multiple, padded_size
 
 pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")
+
+from onnx import TensorProto  # noqa: E402
+from onnx.helper import make_tensor_value_info  # noqa: E402
 
 from contextnet_ros.inference import onnx_nodes  # noqa: E402
 from contextnet_ros.inference.onnx_graph import build_graph, read_metadata  # noqa: E402
@@ -121,9 +126,40 @@ def test_hidden_features_in_parts_give_the_logits_of_whole_ones(
     )
 
 
-def test_pyramid_pooling_is_refused(header):
-    with pytest.raises(TypeError, match="pyramid pooling"):
-        build_graph(ContextNet(11, ppm=True), header)
+@pytest.mark.parametrize("fixed", [True, False], ids=["fixed", "any size"])
+@pytest.mark.parametrize("size", [(8, 12), (7, 11), (3, 5), (1, 1)])
+def test_pyramid_pooling_is_that_of_pytorch(size, fixed):
+    torch.manual_seed(0)
+    module = PyramidPooling(16).eval()
+    features = torch.randn(2, 16, *size)
+    with torch.inference_mode():
+        expected = module(features)
+        for unit in (*module.levels, module.merge):
+            unit[0] = torch.nn.utils.fuse_conv_bn_eval(unit[0], unit[1])
+            del unit[1]
+    graph = onnx_nodes.Graph()
+    shape = [2, 16, *size] if fixed else ["N", 16, "h", "w"]
+    model = graph.model(
+        *(make_tensor_value_info(name, TensorProto.FLOAT, shape) for name in ("before", "after")),
+        graph.pyramid(module, "before"),
+        {},
+    )
+    np.testing.assert_allclose(run(model, features.numpy()), expected.numpy(), rtol=0, atol=1e-6)
+    assert expected.std() > 0.1
+
+
+@pytest.mark.parametrize("source", ["images", "frame", "bordered", "pixels"])
+@pytest.mark.parametrize("variant", ["cn14", "cn124"])
+def test_a_network_with_pyramid_pooling_gives_the_logits_of_pytorch(
+    header, make_frame, variant, source
+):
+    other = replace(header, variant=variant, ppm=True)
+    network = decided(variant, width=0.5, ppm=True)
+    frame = make_frame(75, 101)
+    with torch.inference_mode():
+        expected = network.coarse_logits(normalized(frame, other)).numpy()
+    ours = run(build_graph(network, other, source=source), value_of(source, frame, other))
+    np.testing.assert_allclose(ours, expected, rtol=0, atol=1e-5 * np.abs(expected).max())
 
 
 def test_full_size_logits_are_those_of_pytorch(network, header, make_frame):

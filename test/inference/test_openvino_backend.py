@@ -4,7 +4,6 @@ import os
 import site
 import subprocess
 import sys
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,7 +13,6 @@ from contextnet_ros.files import UserError
 from contextnet_ros.inference import Segmenter, backend
 from contextnet_ros.inference.backend import make_backend
 from contextnet_ros.labels import CAMVID
-from contextnet_ros.network import ContextNet
 from contextnet_ros.training.evaluation import evaluate
 from contextnet_ros.training.sources import open_data
 
@@ -104,19 +102,6 @@ def test_bfloat16_is_openvinos_alone(network, header, name):
     says = rf"'bfloat16' is not for backend '{name}': choose precision auto or float32"
     with pytest.raises(UserError, match=says):
         Segmenter(network, header, "cpu", "bfloat16", backend=name)
-
-
-@pytest.mark.parametrize(
-    ("name", "precision", "others"),
-    [
-        ("openvino", "auto", "backend auto or torch"),
-        ("auto", "bfloat16", "precision auto or float32"),
-    ],
-)
-def test_pyramid_pooling_is_refused(header, name, precision, others):
-    network = ContextNet(11, ppm=True).eval()
-    with pytest.raises(UserError, match=f"is not for pyramid pooling: choose {others}"):
-        Segmenter(network, replace(header, ppm=True), "cpu", precision, backend=name)
 
 
 def test_it_is_compiled_for_each_size_and_gets_the_thread_count(
