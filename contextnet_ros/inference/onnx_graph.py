@@ -74,6 +74,8 @@ def build_graph(
     info = {
         "package_version": __version__,
         "variant": header.variant,
+        "width": header.width,
+        "ppm": header.ppm,
         "classes": header.table.to_dict(),
         "ignore_id": header.ignore_id,
         "channel_order": header.channel_order,

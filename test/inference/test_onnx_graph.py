@@ -228,6 +228,7 @@ def test_the_file_says_all_that_its_users_need(network, header):
     assert (noted["network_size"], noted["interpolation"]) == ("frame", "area")
     assert (noted["source"], noted["target"], noted["size"]) == ("frame", "logits", [64, 96])
     assert noted["data_licence"] == "test only"
+    assert (noted["variant"], noted["width"], noted["ppm"]) == ("cn14", 1.0, False)
 
 
 def test_the_graph_is_made_of_published_operators_only(network, header):
