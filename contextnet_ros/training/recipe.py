@@ -39,7 +39,7 @@ _FROM_ZERO = ("seed", "weight_decay", "auxiliary_weight", "power", "warmup_steps
 @dataclass(frozen=True)
 class Recipe:
     """One training. `train` and `validate` list data sets: a `data` kind, its settings, for
-    training a `share` of the samples, and where needed its `root` and the `map` of its classes.
+    training a `share` of the samples (1), and where needed its `root` and the `map` of its classes.
     """
 
     name: str = "unnamed"
@@ -114,6 +114,7 @@ class Recipe:
         for key in ("train", "validate"):
             if key in data:
                 data[key] = tuple(map(checked_entry, entries(key, data[key])))
+        data["train"] = tuple({"share": 1, **entry} for entry in data.get("train", ()))
         if "teacher" in data:
             data["teacher"] = texts("teacher", data["teacher"])
         recipe = cls(
@@ -194,9 +195,9 @@ class Recipe:
         if not self.train:
             raise UserError("the recipe names no training data: fill in `train`")
         for entry in self.train:
-            share = entry.get("share")
+            share = entry["share"]
             wrong = not isinstance(share, (int, float)) or isinstance(share, bool)
-            if wrong or not 0 < entry["share"] < math.inf:
+            if wrong or not 0 < share < math.inf:
                 raise UserError(f"share is {share!r} in {entry}; give a number above 0")
 
     def _check_prune(self, prune: PruneStages) -> None:

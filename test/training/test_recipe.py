@@ -53,7 +53,6 @@ def test_settings_override_the_recipe() -> None:
         ({"width": 0}, r"width 0\.0 is outside"),
         ({"variant": "cn18", "augmentation": {"crop": [96, 64]}}, "multiples of 64"),
         ({"train": [{"data": "cityscapes", "share": 1}]}, "cityscapes lacks 'split'"),
-        ({"train": [{"data": "cityscapes", "split": "train"}]}, "share is None"),
         ({"epsilon": 0}, "epsilon 0.0; give"),
         ({"label_smoothing": 1}, r"label_smoothing is 1\.0"),
         ({"ohem_share": 0}, r"ohem_share is 0\.0"),
@@ -74,7 +73,7 @@ def test_settings_override_the_recipe() -> None:
         ({"train": []}, "no training data"),
         ({"train": "camvid"}, "train is 'camvid'"),
         ({"train": [{"data": "generated", "share": 1}]}, "lacks 'first_seed'"),
-        ({"train": [{"data": "camvid", "split": "train"}]}, "share is None"),
+        ({"train": [{**TRAIN[0], "share": None}]}, "share is None"),
         ({"steps": "abc"}, "steps is 'abc'; give a whole number"),
         ({"steps": 1.5}, "steps is 1.5; give a whole number"),
         ({"seed": "x"}, "seed is 'x'"),
@@ -137,6 +136,12 @@ def test_a_setting_of_a_group_is_told_where_it_belongs() -> None:
 def test_a_setting_that_is_no_yaml_is_one_line() -> None:
     with pytest.raises(UserError, match="is no YAML value"):
         Recipe.from_dict({"train": TRAIN}).with_settings(["steps=[1"])
+
+
+def test_a_share_is_one_unless_it_is_given() -> None:
+    entries = [{"data": "camvid", "split": "train"}, {**TRAIN[0], "share": 0.5}]
+    recipe = Recipe.from_dict({"train": entries})
+    assert [entry["share"] for entry in recipe.train] == [1, 0.5]
 
 
 def test_a_size_has_two_sides() -> None:
