@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import csv
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -56,7 +57,7 @@ def parser() -> argparse.ArgumentParser:
     )
     result.add_argument("--model", default="default", help="name in models/, or a weight file")
     result.add_argument("--data", choices=sorted(DATA_KEYS), required=True)
-    result.add_argument("--root", type=Path, help="folder of CamVid or Cityscapes")
+    result.add_argument("--root", type=_folder, help="folder of CamVid or Cityscapes")
     result.add_argument("--split", default="val", help="of these (default: %(default)s)")
     result.add_argument("--images", help="of --data folders: the images")
     result.add_argument("--labels", help="of --data folders: the label maps")
@@ -97,12 +98,19 @@ def parser() -> argparse.ArgumentParser:
     return result
 
 
+def _folder(text: str) -> Path:
+    # The shell leaves a ~ behind = as it is.
+    return Path(text).expanduser()
+
+
 def main(argv: list[str] | None = None) -> int:
     """Entry point; returns the exit code."""
     return run_command(lambda: _evaluate(parser().parse_args(argv)), PROG)
 
 
 def _evaluate(options: argparse.Namespace) -> int:
+    if options.submission is not None and (options.json or options.details):
+        raise UserError("--submission gives no scores: leave --json and --details out")
     segmenter = Segmenter.load(
         options.model, options.device, options.precision, options.network_size
     )
@@ -194,9 +202,14 @@ def _write_details(
 ) -> None:
     frames: LabelledFrames = evaluation.frames
     write_image(folder / "confusion.png", confusion_picture(evaluation.confusion, frames.table))
-    with atomic_write(folder / "frames.csv") as temporary:
-        lines = [f"{s.name},{s.miou:.6f},{s.pixel_accuracy:.6f}" for s in evaluation.per_frame]
-        temporary.write_text("\n".join(["frame,miou,pixel_accuracy", *lines]) + "\n")
+    with (
+        atomic_write(folder / "frames.csv") as temporary,
+        temporary.open("w", newline="", encoding="utf-8") as file,
+    ):
+        table = csv.writer(file, lineterminator="\n")
+        table.writerow(("frame", "miou", "pixel_accuracy"))
+        for score in evaluation.per_frame:
+            table.writerow((score.name, f"{score.miou:.6f}", f"{score.pixel_accuracy:.6f}"))
     for place, score in enumerate(evaluation.worst(), start=1):
         image, truth = frames[score.index]
         picture = compared(image, truth, predict(image), frames.table)

@@ -49,7 +49,8 @@ class MapPlan:
 
 
 def plan_maps(network: ContextNet) -> MapPlan:
-    """Return the groups of a network's maps, in the same order for every width."""
+    """Return the groups of a network's maps, in the same order for every width that has the same
+    residual sums, as all but some very narrow ones do."""
     plan = MapPlan()
     detail = _detail(plan, network.detail)
     context = _context(plan, network.context)

@@ -56,8 +56,14 @@ def prune(network: ContextNet, width: float) -> ContextNet:
 
 def select_maps(network: ContextNet, narrow: ContextNet) -> list[Maps]:
     """For each group of `network`, the maps with the largest l1 sums: as many as `narrow` has."""
+    wide_groups, small_groups = plan_maps(network).groups, plan_maps(narrow).groups
+    if [len(group.filters) for group in wide_groups] != [len(g.filters) for g in small_groups]:
+        raise UserError(
+            f"rounding at width {narrow.width:g} adds residual sums that the network of width "
+            f"{network.width:g} has not: choose another width"
+        )
     result = []
-    for wide, small in zip(plan_maps(network).groups, plan_maps(narrow).groups, strict=True):
+    for wide, small in zip(wide_groups, small_groups, strict=True):
         count, total = weight_of(small.filters[0]).shape[0], weight_of(wide.filters[0]).shape[0]
         if count > total:
             raise UserError(f"rounding leaves {count} maps of {total}: choose another width")

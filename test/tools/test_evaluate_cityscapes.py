@@ -25,13 +25,16 @@ def weights(path: Path, table: ClassTable) -> Path:
     return path
 
 
-def test_scores_and_details_of_cityscapes(tmp_path: Path, root: Path) -> None:
+def test_scores_and_details_of_cityscapes(
+    tmp_path: Path, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     model, result, details = (
         weights(tmp_path / "w.safetensors", CITYSCAPES),
         tmp_path / "s.json",
         tmp_path / "details",
     )
-    arguments = ["--model", str(model), "--data", "cityscapes", "--root", str(root)]
+    monkeypatch.setenv("HOME", str(root.parent))
+    arguments = ["--model", str(model), "--data", "cityscapes", f"--root=~/{root.name}"]
     arguments += ["--device", "cpu", "--json", str(result), "--details", str(details)]
     assert evaluate.main(arguments) == 0
     scores = json.loads(result.read_text())
@@ -100,6 +103,10 @@ def test_a_submission_holds_label_ids_and_needs_no_labels(tmp_path: Path, root: 
     ("arguments", "message"),
     [
         (["--data", "cityscapes", "--submission", "out"], "--submission needs"),
+        (
+            ["--data", "cityscapes", "--submission", "o", "--json", "s"],
+            "leave --json and --details",
+        ),
         (["--data", "cityscapes"], "--root"),
         (["--data", "folders", "--images", "a", "--labels", "b"], "needs --table"),
         (["--data", "generated", "--scales", "big"], "scales 'big'"),

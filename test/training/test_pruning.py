@@ -84,3 +84,8 @@ def test_the_original_stays_and_training_mode_is_kept() -> None:
 def test_a_width_that_prunes_nothing_or_everything_is_refused(width: float) -> None:
     with pytest.raises(UserError, match=f"width {width:g}"):
         prune(ContextNet(3, "cn14-160"), width)
+
+
+def test_a_width_whose_rounding_makes_other_residual_sums_is_refused() -> None:
+    with pytest.raises(UserError, match="adds residual sums"):
+        prune(random_network("cn14-160", 1), 0.07)
