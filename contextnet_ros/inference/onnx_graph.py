@@ -117,9 +117,7 @@ def _label(graph: Graph, logits: str, source: str) -> str:
     """Add what leads from logits to the label of the input's own size."""
     wide = graph.enlarge(logits, STRIDE)
     if source in _BYTES:
-        ends = graph.node(
-            "Slice", [graph.node("Shape", [source]), graph.integers(0), graph.integers(2)]
-        )
+        ends = graph.part_of(graph.node("Shape", [source]), 0, 2)
         wide = graph.node("Slice", [wide, graph.integers(0, 0), ends, graph.integers(2, 3)])
     label = graph.node("ArgMax", [wide], axis=1, keepdims=0, select_last_index=0)
     if source != "images":

@@ -69,11 +69,9 @@ class Graph:
         self._constants[name] = numpy_helper.from_array(np.asarray(values, np.int64), name)
         return name
 
-    def integer(self, value: int) -> str:
-        """Add one int64 without a dimension."""
-        name = f"integer_{value}"
-        self._constants[name] = numpy_helper.from_array(np.asarray(value, np.int64), name)
-        return name
+    def part_of(self, vector: str, start: int, stop: int) -> str:
+        """Add the part of a vector from `start` up to `stop`."""
+        return self.node("Slice", [vector, self.integers(start), self.integers(stop)])
 
     def convolution(
         self,
@@ -104,14 +102,17 @@ class Graph:
     def enlarge(self, features: str, factor: int) -> str:
         """Add bilinear interpolation by a whole factor, `align_corners=False`."""
         scales = self.floats(f"enlarge_{factor}", [1, 1, factor, factor])
-        output = self.node(
+        output = self._resize(features, "", scales)
+        self.plane[output] *= factor**2
+        return output
+
+    def _resize(self, features: str, *to: str) -> str:
+        return self.node(
             "Resize",
-            [features, "", scales],
+            [features, *to],
             mode="linear",
             coordinate_transformation_mode="half_pixel",
         )
-        self.plane[output] *= factor**2
-        return output
 
     def module(self, module: nn.Module, features: str) -> str:
         """Add a folded module; raises TypeError for one that has no form here."""
@@ -176,47 +177,32 @@ class Graph:
     def pyramid(self, module: PyramidPooling, features: str) -> str:
         """Add pyramid pooling; its grids are laid over features of whatever size."""
         shape = self.node("Shape", [features])
-        number, plane = (self._part_of(shape, *ends) for ends in ((0, 1), (2, 4)))
+        number, plane = self.part_of(shape, 0, 1), self.part_of(shape, 2, 4)
+        height, width = self.part_of(shape, 2, 3), self.part_of(shape, 3, 4)
         parts = [features]
         for grid, level in zip(module.GRIDS, module.levels, strict=True):
-            down = self._cells(self._part_of(shape, 2, 3), grid)
-            across = self.node("Transpose", [self._cells(self._part_of(shape, 3, 4), grid)])
+            down = self._cells(height, grid)
+            across = self.node("Transpose", [self._cells(width, grid)])
             means = self.node("MatMul", [self.node("MatMul", [down, features]), across])
             pooled = self.module(level, means)
             channels = next(level.parameters()).shape[0]
             size = self.node("Concat", [number, self.integers(channels), plane], axis=0)
-            parts.append(
-                self.node(
-                    "Resize",
-                    [pooled, "", "", size],
-                    mode="linear",
-                    coordinate_transformation_mode="half_pixel",
-                )
-            )
+            parts.append(self._resize(pooled, "", "", size))
         joined = self.node("Concat", parts, axis=1)
         return self.module(module.merge, joined)
 
-    def _part_of(self, vector: str, start: int, stop: int) -> str:
-        return self.node("Slice", [vector, self.integers(start), self.integers(stop)])
-
     def _cells(self, length: str, cells: int) -> str:
         """Add the matrix (cells, length) of means over cells, as adaptive pooling cuts them."""
-        firsts = self.integers(*range(cells))
-        nexts = self.integers(*range(1, cells + 1))
-        count = self.integers(cells)
-        start = self.node("Div", [self.node("Mul", [firsts, length]), count])
+        count, column = self.integers(cells), self.integers(1)
+        start = self.node("Mul", [self.integers(*range(cells)), length])
         # Rounded up: neighbours share a place where the length does not divide.
-        end = self.node(
-            "Div",
-            [
-                self.node("Add", [self.node("Mul", [nexts, length]), self.integers(cells - 1)]),
-                count,
-            ],
+        end = self.node("Add", [self.node("Add", [start, length]), self.integers(cells - 1)])
+        start, end = (
+            self.node("Unsqueeze", [self.node("Div", [bound, count]), column])
+            for bound in (start, end)
         )
-        column = self.integers(1)
-        start, end = (self.node("Unsqueeze", [bound, column]) for bound in (start, end))
-        scalars = self.integer(0), self.node("Squeeze", [length]), self.integer(1)
-        places = self.node("Range", list(scalars))
+        bounds = (self.integers(0), length, self.integers(1))
+        places = self.node("Range", [self.node("Squeeze", [bound]) for bound in bounds])
         inside = self.node(
             "And",
             [self.node("GreaterOrEqual", [places, start]), self.node("Less", [places, end])],

@@ -64,7 +64,7 @@ def features_of_frame(
         image = graph.node("Reshape", [planes, graph.integers(0, 0, 0, -1)])
     if source == "frame":
         shape = graph.node("Shape", [source])
-        width = graph.node("Slice", [shape, graph.integers(1), graph.integers(2)])
+        width = graph.part_of(shape, 1, 2)
         row = graph.node("Tile", [graph.floats("mean", of_bytes), width])
         values = graph.node("Sub", [graph.node("Cast", [image], to=TensorProto.FLOAT), row])
         image = _padded(graph, values, source, size, multiple, 3)
@@ -96,7 +96,7 @@ def _padded(
     # ONNX's Mod of integers has the sign of the divisor, as Python's.
     shape = graph.node("Shape", [source])
     lack = graph.node("Mod", [graph.node("Neg", [shape]), graph.integers(multiple)])
-    lack = graph.node("Slice", [lack, graph.integers(0), graph.integers(2)])
+    lack = graph.part_of(lack, 0, 2)
     ends = graph.node("Mul", [lack, graph.integers(1, per_column)])
     pads = graph.node("Concat", [graph.integers(0, 0, 0, 0, 0, 0), ends], axis=0)
     return graph.node("Pad", [image, pads])

@@ -68,6 +68,15 @@ def plan_maps(network: ContextNet) -> MapPlan:
     return plan
 
 
+def paired_groups(one: ContextNet, other: ContextNet) -> list[tuple[MapGroup, MapGroup]]:
+    """The groups of two widths of a network side by side; raises ValueError where they differ."""
+    groups, others = plan_maps(one).groups, plan_maps(other).groups
+    if [len(group.filters) for group in groups] != [len(group.filters) for group in others]:
+        # Identities are added where counts are equal, which rounding of a few may make them.
+        raise ValueError(f"of width {one.width:g} other maps are added up than of {other.width:g}")
+    return list(zip(groups, others, strict=True))
+
+
 def carry_over(
     source: ContextNet,
     target: ContextNet,

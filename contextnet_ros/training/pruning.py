@@ -13,7 +13,7 @@ from torch import nn
 
 from contextnet_ros.files import UserError
 from contextnet_ros.network import ContextNet
-from contextnet_ros.training.map_groups import Maps, carry_over, plan_maps, weight_of
+from contextnet_ros.training.map_groups import Maps, carry_over, paired_groups, plan_maps, weight_of
 
 
 @dataclass(frozen=True)
@@ -56,14 +56,12 @@ def prune(network: ContextNet, width: float) -> ContextNet:
 
 def select_maps(network: ContextNet, narrow: ContextNet) -> list[Maps]:
     """For each group of `network`, the maps with the largest l1 sums: as many as `narrow` has."""
-    wide_groups, small_groups = plan_maps(network).groups, plan_maps(narrow).groups
-    if [len(group.filters) for group in wide_groups] != [len(g.filters) for g in small_groups]:
-        raise UserError(
-            f"rounding at width {narrow.width:g} adds residual sums that the network of width "
-            f"{network.width:g} has not: choose another width"
-        )
+    try:
+        groups = paired_groups(network, narrow)
+    except ValueError as error:
+        raise UserError(f"{error}: choose another width") from error
     result = []
-    for wide, small in zip(wide_groups, small_groups, strict=True):
+    for wide, small in groups:
         count, total = weight_of(small.filters[0]).shape[0], weight_of(wide.filters[0]).shape[0]
         if count > total:
             raise UserError(f"rounding leaves {count} maps of {total}: choose another width")

@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 
 from contextnet_ros.network import ContextNet
-from contextnet_ros.training.map_groups import Maps, carry_over, plan_maps, weight_of
+from contextnet_ros.training.map_groups import Maps, carry_over, paired_groups, weight_of
 
 # Of the weights that are shared out: enough for copies to have gradients of other directions.
 _NOISE = 0.5
@@ -27,18 +27,15 @@ def widen(network: ContextNet, width: float) -> ContextNet:
     wide = ContextNet(
         network.num_classes, network.variant, network.dropout.p, width=width, ppm=network.ppm
     ).to(network.classifier.weight)
-    groups, of_wide = plan_maps(network).groups, plan_maps(wide).groups
-    if [len(group.filters) for group in groups] != [len(group.filters) for group in of_wide]:
-        # Identities are added where counts are equal, which rounding of a few may make them.
-        raise ValueError(
-            f"of width {network.width:g} other maps are added up than of {width:g}: begin with "
-            "a wider network"
-        )
+    try:
+        groups = paired_groups(network, wide)
+    except ValueError as error:
+        raise ValueError(f"{error}: begin with a wider network") from error
     device = network.classifier.weight.device
     maps = [
         torch.arange(len(weight_of(ours.filters[0])), device=device)
         % len(weight_of(theirs.filters[0]))
-        for ours, theirs in zip(of_wide, groups, strict=True)
+        for theirs, ours in groups
     ]
     random = torch.Generator().manual_seed(0)
 

@@ -87,5 +87,7 @@ def test_a_width_that_prunes_nothing_or_everything_is_refused(width: float) -> N
 
 
 def test_a_width_whose_rounding_makes_other_residual_sums_is_refused() -> None:
-    with pytest.raises(UserError, match="adds residual sums"):
+    with pytest.raises(
+        UserError, match=r"of width 1 other maps are added up than of 0\.07: choose"
+    ):
         prune(random_network("cn14-160", 1), 0.07)
